@@ -84,9 +84,19 @@ def draw_labels(structures: int, seed: int = 0) -> NDArray[np.uint8]:
     return labels
 
 
-def nifti(path: Path, voxels: NDArray[np.generic], unit: str = "mm") -> None:
+def nifti(
+    path: Path,
+    voxels: NDArray[np.generic],
+    unit: str = "mm",
+    scaled: tuple[float, float] | None = None,
+    endian: str = "<",
+) -> None:
+    """A volume of the array's type; ``scaled`` is the slope and the intercept that readers apply."""
     nibabel = pytest.importorskip("nibabel")
-    image = nibabel.Nifti1Image(voxels, np.diag([1.5, 1.25, 8.0, 1.0]))
+    header = nibabel.Nifti1Header(endianness=endian)
+    image = nibabel.Nifti1Image(voxels, np.diag([1.5, 1.25, 8.0, 1.0]), header, dtype=voxels.dtype)
+    if scaled:
+        image.header.set_slope_inter(*scaled)
     image.header.set_xyzt_units(unit)
     path.parent.mkdir(parents=True, exist_ok=True)
     nibabel.save(image, path)

@@ -120,6 +120,20 @@ READ = {
         np.where((COLOUR[3, 5] == COLOUR).all(-1, keepdims=True), 0, COLOUR),
     ),
     "CMYK": Row(saved(Image.fromarray(CMYK, "CMYK"), "TIFF"), (255 - CMYK[..., :3]) * (255.0 - CMYK[..., 3:]) / 255, 1),
+    "CMYK JPEG": Row(  # stored inverted, as Adobe does
+        saved(Image.fromarray(CMYK // 8 * 0 + 64, "CMYK"), "JPEG", quality=100),
+        np.full((40, 60, 3), 191 * 191 / 255),
+        2,
+    ),
+    **{
+        f"{bits} bits {photometric}, tiled {tiled}, planar {planar}": Row(
+            write_tiff(values, photometric, bits, tile=tiled, planar=planar), (values >> bits - 8).squeeze()
+        )
+        for values, photometric, bits, tiled, planar in (
+            *((GREY[..., None], 1, 8, 16, False), (COLOUR, 2, 8, 16, False), (COLOUR, 2, 8, 16, True)),
+            *((COLOUR, 2, 8, 0, True), (257 * DARK[..., None], 1, 16, 16, False), (COLOUR_16, 2, 16, 16, False)),
+        )
+    },
     "one bit PNG": Row(saved(BIT, "PNG"), np.where(BIT, 255, 0)),
     "one bit PBM": Row(saved(BIT, "PPM"), np.where(BIT, 255, 0)),
     # only the EXIF record turns a picture, as in browsers; a damaged one does not
@@ -247,6 +261,9 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "float32": (lambda: saved(RNG.uniform(0, 9, (20, 30)).astype("float32"), "TIFF"), "unsupported", "16-bit"),
     "signed": (lambda: write_tiff(RNG.integers(0, 9, (20, 30, 1)), 1, 16, tags={339: (2,)}), "unsupported", "16-bit"),
     "12-bit": (packed_12_bits, "unsupported", "12-bit"),
+    # whose samples Pillow takes apart into bytes
+    "16 bits in planes": (lambda: write_tiff(COLOUR_16, 2, 16, planar=True), "unsupported", "in planes"),
+    "16 bits in tiles of planes": (lambda: write_tiff(COLOUR_16, 2, 16, tile=16, planar=True), "unsupported", "planes"),
     "lab": (lab, "unsupported", "LAB"),
     **{f"several {kind}": (lambda kind=kind: several(kind), "animated", "") for kind in ("GIF", "PNG", "TIFF", "WEBP")},
     # damage

@@ -15,14 +15,14 @@ import cbis as films
 import published_sets as sets
 from dicom_files import data_set, plant
 from dicom_files import save as save_dicom
-from program import succeed
+from program import Finished, succeed
 from published_sets import CATEGORIES, HEIGHT, LESION, SHAPE, WIDTH, draw_labels, picture
 from scans import draw_scan, save
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.collections.importing import ImportSettings
 from sonoforge.training.data.collections.objects import Outline, draw, polygon, square_around
-from sonoforge.training.data.collections.volumes import open_volume, slice_levels
+from sonoforge.training.data.collections.volumes import LabelledVolume, open_volume
 from sonoforge.training.data.datasets import read_dataset
 from sonoforge.training.data.labelled_images import check_disjoint, read_structures
 from sonoforge.training.data.readers import cbis_ddsm
@@ -216,7 +216,7 @@ def test_a_metaimage_that_cannot_be_used_is_refused(
     if left is not None:
         raw.unlink() if left < 0 else raw.write_bytes(raw.read_bytes()[:left])
     with pytest.raises(SonoforgeError, match=message):
-        slice_levels(tmp_path / "a.mhd", 0)
+        LabelledVolume("a", tmp_path / "a.mhd", None, {}, "a", {}).read(0)
 
 
 def test_label_maps_beside_volumes_become_structures(tmp_path: Path) -> None:
@@ -226,6 +226,214 @@ def test_label_maps_beside_volumes_become_structures(tmp_path: Path) -> None:
     assert np.array_equal(read(out / "benign/p1_slice003.png"), expected)
     mask = read(out / "benign" / "p1_slice003_mask_structure-2.png") > 0
     assert mask[4:9, 22:30].all() and mask.sum() == 40
+
+
+def volumes(tmp_path: Path, **files: NDArray[np.generic]) -> tuple[Path, Finished]:
+    """Import volumes of one class, each called by its keyword; also one that is always sound."""
+    sound = np.random.default_rng(5).integers(0, 900, SHAPE).astype(np.int16)
+    for name, voxels in {"sound": sound, **files}.items():
+        sets.nifti(tmp_path / "set" / "benign" / f"{name}.nii.gz", voxels)
+    done = succeed("data", "import", "frames", tmp_path / "set", tmp_path / "out")
+    assert np.array_equal(read(tmp_path / "out/benign/sound_slice002.png"), spread(sound)[:, :, 1].T)
+    return tmp_path / "out" / "benign", done
+
+
+def spread(voxels: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """The levels of a volume, computed in the slow and obvious way."""
+    finite = [float(value) for value in voxels.ravel() if np.isfinite(value)]
+    low, high = np.percentile(finite, (0.5, 99.5))
+    shares = [min(max((float(v) - low) / (high - low), 0), 1) if np.isfinite(v) else 0 for v in voxels.ravel()]
+    return np.rint(255 * np.array(shares)).astype(np.uint8).reshape(voxels.shape)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e30])
+def test_voxels_that_are_not_finite_are_black_and_counted(tmp_path: Path, dtype: type, scale: float) -> None:
+    voxels = (np.random.default_rng(3).integers(1, 200, SHAPE) * scale).astype(dtype)
+    voxels[:, :3] = np.nan
+    voxels[5, 9], voxels[6, 9] = np.inf, -np.inf
+    out, done = volumes(tmp_path, holes=voxels, none=np.full(SHAPE, np.nan, dtype))
+    for number in range(3):
+        levels = read(out / f"holes_slice{number + 1:03d}.png")
+        assert np.abs(levels.astype(int) - spread(voxels)[:, :, number].T).max() <= 1
+        assert levels.mean() > 80 and not levels[:3].any() and not levels[9, 5:7].any()
+    said = [line for line in done.err.splitlines() if "NaN" in line]
+    assert len(said) == 2 and "holes.nii.gz: 186 of 960 voxels" in said[1]
+    assert set(done.json["left_out"]) == {f"benign/none_slice{number:03d}.png" for number in (1, 2, 3)}
+    assert "none.nii.gz" in said[0]
+
+
+@pytest.mark.parametrize("least", [-1.7e308, 0])
+def test_no_range_of_values_makes_a_volume_black(tmp_path: Path, least: float) -> None:
+    wide = np.where(np.random.default_rng(1).random(SHAPE) < 0.5, least, 1.7e308)
+    few = np.zeros(SHAPE, np.float32)
+    few[7, 5, 1], few[8, 5, 1] = 3e-9, 1.5e-9  # less than half a percent of the voxels
+    out, _ = volumes(tmp_path, wide=wide, few=few)
+    assert np.array_equal(read(out / "wide_slice001.png"), np.where(least < wide[:, :, 0].T, 255, 0))
+    assert read(out / "few_slice002.png")[5, 6:10].tolist() == [0, 255, 128, 0]
+
+
+INTEGERS = ("u1", "i1", "<u2", ">u2", "<i2", ">i2", "<u4", ">i4", "<i8", ">u8")
+MAPS = [
+    *((dtype, (0, 1, 3), None) for dtype in (*INTEGERS, "<f4", ">f4", "<f8", ">f8")),
+    *((dtype, (0, 255, 0), None) for dtype in ("u1", "<i2", ">f4")),
+    *((dtype, (0, 17, 1001), None) for dtype in ("<i2", ">u2", "<i4", "<f8")),
+    ("<i8", (0, 2**40, 2**40 + 1), None),
+    ("u1", (0, 10, 30), (0.1, 0)),
+    ("i1", (-1, 0, 1), (2.0, 2)),
+    ("<f4", (0, 1.0002, 2.9998), None),
+    ("<f4", (np.nan, 0, 4), None),
+]
+
+
+@pytest.mark.parametrize(("dtype", "values", "scaled"), MAPS)
+def test_each_label_that_occurs_is_a_mask_under_its_number(
+    tmp_path: Path, dtype: str, values: tuple[float, ...], scaled: tuple[float, float] | None
+) -> None:
+    shown = np.random.default_rng(2).integers(0, 3, SHAPE)
+    labels = np.array(values).astype(dtype)[shown]
+    path = tmp_path / "set" / "benign" / "sound_seg.nii.gz"
+    sets.nifti(path, labels, scaled=scaled, endian=dtype[0].replace("u", "<").replace("i", "<"))
+    assert nibabel.load(path).get_data_dtype() == np.dtype(dtype)
+    out, done = volumes(tmp_path)
+    meant = np.nan_to_num(np.array(values) * (scaled or (1, 0))[0] + (scaled or (1, 0))[1]).round().astype(int)
+    names = {file.name.split("_mask_")[1] for file in out.glob("*_mask_*")}
+    assert names == {f"structure-{number}.png" for number in meant if number}
+    for number in filter(None, meant.tolist()):
+        for place in range(3):
+            mask = read(out / f"sound_slice{place + 1:03d}_mask_structure-{number}.png")
+            assert np.array_equal(mask > 0, (meant[shown] == number)[:, :, place].T)
+    assert done.err.count("sound_seg.nii.gz: ") == sum(map(np.isnan, values))
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (np.full(SHAPE, -1, np.int16), "label -1 is not a whole number from 0"),
+        (np.full(SHAPE, 0.5, np.float32), "label 0.5 is not a whole number"),
+        (np.full(SHAPE, 1e30), "label 1e+30 is not"),
+        (np.full(SHAPE, np.inf), "all 960 voxels are NaN or infinite"),
+        (np.arange(960, dtype=np.int16).reshape(SHAPE), "has 959 different labels, more than 255"),
+        (np.zeros(SHAPE, "u1,u1,u1"), "is in colour"),
+        (np.zeros(SHAPE, np.complex64), "complex64"),
+        (np.zeros((16, 20, 3), np.uint8), "has 16x20x3 voxels, but its image"),
+        (np.zeros((*SHAPE, 2), np.uint8), "has 20x16x3x2 voxels, but its image"),
+    ],
+)
+def test_a_label_map_that_cannot_be_used_leaves_its_volume_out(
+    tmp_path: Path, labels: NDArray[np.generic], words: str
+) -> None:
+    if labels.dtype.names:
+        labels = labels.astype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+    out, done = volumes(tmp_path, other=np.ones(SHAPE, np.uint8), other_seg=labels)
+    assert [path.name for path in out.glob("other*")] == []
+    ((name, message),) = done.json["left_out"].items()
+    assert name == "benign/other.png" and words in message and "other_seg.nii.gz" in message and "\n" not in message
+
+
+def test_volumes_of_a_class_have_masks_of_the_same_structures(tmp_path: Path) -> None:
+    """Otherwise training refuses those in which one of them does not occur."""
+    out, _ = volumes(tmp_path, other=np.ones(SHAPE, np.uint8), other_seg=draw_labels(2) * 4, sound_seg=draw_labels(1))
+    dataset = read_dataset(out.parent, fewest_classes=1)
+    assert dataset.structures == ("structure-1", "structure-4", "structure-8")
+    masks = read_structures(open_cache(dataset, 32, tmp_path / "cache"), np.arange(6), tmp_path / "cache")
+    assert [tuple(one.any((1, 2))) for one in masks] == [
+        *((False, False, False), (False, True, True), (False, True, True)),
+        *((False, False, False), (True, False, False), (True, False, False)),
+    ]
+
+
+def coloured(alpha: int | None) -> NDArray[np.generic]:
+    names = "RGB" if alpha is None else "RGBA"
+    voxels = np.zeros(SHAPE, [(name, "u1") for name in names])
+    for seed, name in enumerate("RGB"):
+        voxels[name] = np.random.default_rng(seed).integers(0, 256, SHAPE)
+    if alpha is not None:
+        voxels["A"] = alpha
+    return voxels
+
+
+@pytest.mark.parametrize(("alpha", "share"), [(None, 1), (255, 1), (0, 1), (51, 0.2)])
+def test_colours_are_read_as_colours_on_black(tmp_path: Path, alpha: int | None, share: float) -> None:
+    voxels = coloured(alpha)
+    out, _ = volumes(tmp_path, colour=voxels)
+    expected = np.stack([voxels[name][:, :, 2].T for name in "RGB"], axis=-1) * share
+    assert np.abs(read(out / "colour_slice003.png") - expected).max() <= 0.5
+
+
+@pytest.mark.parametrize("code", [1, 32, 1536, 1792, 2048])
+def test_bits_complex_numbers_and_long_floats_are_refused_by_name(tmp_path: Path, code: int) -> None:
+    """Those of NIfTI's types (nifti1.h) that no grey level could stand for, or not every platform has."""
+    path = tmp_path / "set" / "benign" / "other.nii"
+    sets.nifti(path, np.ones((*SHAPE[:2], 99)))
+    content = bytearray(path.read_bytes())
+    content[70:72] = code.to_bytes(2, "little")
+    path.write_bytes(content)
+    _, done = volumes(tmp_path)
+    ((name, message),) = done.json["left_out"].items()
+    assert name == "benign/other.png" and "other.nii: " in message and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("shape", "names", "spacing"),
+    [
+        (SHAPE[:2], ["slice001"], ("1.5", "1.25", "")),
+        ((*SHAPE[:2], 1), ["slice001"], ("1.5", "1.25", "8")),
+        ((*SHAPE[:2], 2, 1, 1), ["slice001", "slice002"], ("1.5", "1.25", "8")),
+        ((*SHAPE[:2], 1, 2), ["time001_slice001", "time002_slice001"], ("1.5", "1.25", "8")),
+        ((*SHAPE[:2], 2, 2), [f"time00{t}_slice00{z}" for t in (1, 2) for z in (1, 2)], ("1.5", "1.25", "8")),
+    ],
+)
+def test_time_points_are_volumes_of_one_group_and_a_picture_is_one_slice(
+    tmp_path: Path, shape: tuple[int, ...], names: list[str], spacing: tuple[str, ...]
+) -> None:
+    voxels = np.random.default_rng(4).integers(0, 256, shape).astype(np.uint8)
+    labels = np.where(voxels > 99, 7, 0).astype(np.uint8)
+    out, _ = volumes(tmp_path, other=voxels, other_gt=labels)
+    assert sorted(path.stem for path in out.glob("other*[0-9].png") if "mask" not in path.name) == [
+        f"other_{name}" for name in names
+    ]
+    slices = voxels.reshape(*SHAPE[:2], -1, order="F")
+    for place, name in enumerate(names):
+        assert np.array_equal(read(out / f"other_{name}.png"), slices[:, :, place].T)
+        assert np.array_equal(read(out / f"other_{name}_mask_structure-7.png") > 0, slices[:, :, place].T > 99)
+    with (out.parent / "groups.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if "other" in row["file"]]
+    assert [f"{row['volume']}_slice{int(row['slice']) + 1:03d}" for row in rows] == [f"other_{name}" for name in names]
+    assert {row["group"] for row in rows} == {"other"}
+    assert {(row["mm_x"], row["mm_y"], row["mm_z"]) for row in rows} == {spacing}
+
+
+@pytest.mark.parametrize("shape", [(960,), (20, 16, 3, 1, 3), (20, 16, 3, 2, 2), (20, 8, 3), (400, 16, 3)])
+def test_other_dimensions_are_refused_by_name(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    _, done = volumes(tmp_path, other=np.ones(shape, np.uint8))
+    ((name, message),) = done.json["left_out"].items()
+    assert name == "benign/other.png" and "other.nii.gz: " in message
+
+
+def test_every_volume_counts_once_and_a_label_map_is_never_a_picture(tmp_path: Path) -> None:
+    voxels, folder = np.ones(SHAPE, np.uint8), tmp_path / "set" / "benign"
+    for name in ("sound.nii", "sound.nii.gz", "sound_seg.nii.gz", "sound_seg.nii", "sound_gt.nii.gz"):
+        sets.nifti(folder / name, voxels)
+    sets.nifti(folder / "lost_mask.nii.gz", np.random.default_rng(0).random(SHAPE))
+    (folder / "named wrongly.nii").write_bytes((folder / "sound_gt.nii.gz").read_bytes())
+    (folder / "also.nii.gz").write_bytes((folder / "sound.nii").read_bytes())
+    (folder / "cut.nii.gz").write_bytes((folder / "lost_mask.nii.gz").read_bytes()[:-300])
+    sets.mhd(folder / "UPPER.MHD", voxels, "MET_UCHAR")
+    succeed("data", "import", "frames", tmp_path / "set", tmp_path / "out")
+    left_out = json.loads((tmp_path / "out" / "import.json").read_text())["left_out"]
+    for name, words in {
+        "sound.nii.gz": "lies beside benign/sound.nii,",
+        "sound_seg.nii": "the label map of benign/sound.nii is benign/sound_gt.nii.gz",
+        "sound_seg.nii.gz": "lies beside benign/sound_seg.nii,",
+        "lost_mask.nii.gz": "no volume benign/lost lies beside it",
+        "named wrongly.nii": ".nii.gz if it is compressed",
+        "also.nii.gz": ".nii.gz if it is compressed",
+        "cut.nii.gz": "incomplete or damaged",
+    }.items():
+        assert any(f"/{name}: " in message and words in message for message in left_out.values()), name
+    volumes = {item.path.split("_slice")[0] for item in read_dataset(tmp_path / "out", 1).items}
+    assert volumes == {"benign/benign_sound_nii", "benign/UPPER"}
 
 
 def test_films_pages_and_dicom_clips_become_their_distinct_frames_of_one_group(tmp_path: Path) -> None:

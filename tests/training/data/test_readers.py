@@ -229,7 +229,7 @@ LEFT_OUT = [
     ("acdc", lambda p: p("_gt.nii.gz").unlink(), "patient001_frame01_gt.nii.gz is missing"),
     ("acdc", lambda p: sets.nifti(p("_gt.nii.gz"), sets.draw_labels(3)[:, :, :2]), "20x16x2 voxels"),
     ("acdc", lambda p: sets.nifti(p("_gt.nii.gz"), np.full(sets.SHAPE, 7, np.uint8)), "label 7"),
-    ("acdc", lambda p: sets.nifti(p(".nii.gz"), np.zeros((*sets.SHAPE, 2), np.int16)), "20x16x3x2 voxels"),
+    ("acdc", lambda p: sets.nifti(p(".nii.gz"), np.zeros((*sets.SHAPE, 2), np.int16)), "has 20x16x3x2; use the pair"),
 ]
 
 

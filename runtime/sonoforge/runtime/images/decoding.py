@@ -85,7 +85,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC = 274, 258, 262
+_ORIENTATION, _BITS_PER_SAMPLE, _COMPRESSION, _PHOTOMETRIC, _PLANES = 274, 258, 259, 262, 284
 
 
 def read_image(path: Path | str) -> PlainImage:
@@ -231,6 +231,10 @@ def to_plain(image: Image.Image, path: Path | str, filled: int = 0) -> PlainImag
     """
     with large_ones_in_turn(image.width * image.height):
         is_deep = ";16" in str(getattr(image, "tile", ""))
+        tags = getattr(image, "tag_v2", {})
+        if (tags.get(_PLANES), tags.get(_COMPRESSION)) == (2, 1) and 16 in tags.get(_BITS_PER_SAMPLE, ()):
+            # Pillow would take each of its bytes for a sample.
+            raise ImageError("unsupported", f"{path}: 16-bit colour in planes is not supported; save it as 8-bit PNG")
         image.load()
         check_size(image.width, image.height, path)  # only now is the size of HEIC certain
         try:

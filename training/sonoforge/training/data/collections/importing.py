@@ -77,6 +77,7 @@ class Picture(NamedTuple):
     pixels: NDArray[np.uint8]  # (H, W) uint8, grey, or (H, W, 3) in colour
     masks: tuple[NDArray[np.bool_], ...] = ()  # (H, W) bool each
     structures: Mapping[str, NDArray[np.bool_]] = {}  # (H, W) bool for each named structure
+    remarks: tuple[str, ...] = ()  # on the file that it is from, shown once
 
 
 @dataclass(frozen=True)
@@ -138,16 +139,18 @@ def write_set(
     _claim(root, provenance, resume=resume)
     write_text(root / "groups.csv", _table(planned))
     left_out: dict[str, str] = {}
+    remarks: dict[str, None] = {}  # in order
 
     def write(picture: PlannedPicture) -> None:
         target = root / picture.path
         if target.is_file():
             return
         try:
-            pixels, masks, structures = picture.read()
+            pixels, masks, structures, said = picture.read()
         except SonoforgeError as error:
             left_out[picture.path] = str(error)
             return
+        remarks.update(dict.fromkeys(said))
         numbers = [""] if len(masks) == 1 else [f"_{number}" for number in range(1, len(masks) + 1)]
         named = {f"{target.stem}_mask{number}.png": mask for number, mask in zip(numbers, masks, strict=True)}
         named |= {f"{target.stem}_mask_{name}.png": mask for name, mask in structures.items()}
@@ -167,7 +170,8 @@ def write_set(
     write_json(root / NOTE, {**provenance, **state, "left_out": left_out})
     if left_out:
         log.warning("%d of %d pictures are left out (listed in %s)", len(left_out), len(planned), root / NOTE)
-        for message in list(dict.fromkeys(left_out.values()))[:_MOST_MESSAGES]:
+    for messages in (dict.fromkeys(left_out.values()), remarks):
+        for message in list(messages)[:_MOST_MESSAGES]:
             log.warning("%s", message)
     return ImportedSet(counts, left_out)
 

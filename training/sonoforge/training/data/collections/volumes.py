@@ -1,13 +1,16 @@
 """Plan pictures of volumes, NIfTI (by nibabel) and MetaImage, with their label maps: one for each slice.
 
-A slice appears as the volume stores it, x to the right and y downwards; orientation matrices are not applied.
+A slice appears as the volume stores it, x to the right and y downwards; orientation matrices are not applied. A fourth
+dimension is time, and each time point a volume. Voxels that are NaN or infinite become black, with a remark.
 """
 
+import contextlib
 import functools
+import itertools
 import math
 import threading
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,14 +19,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import SonoforgeError, refusing, require
+from sonoforge.runtime.images.limits import check_size
 from sonoforge.training.data.collections.importing import ImportSettings, Picture, PlannedPicture
 
 MOST_VOXELS = 1 << 30
+_MOST_LABELS = 255
+_GREATEST_LABEL = (1 << 53) - 1  # up to which float64 holds every whole number
+_MOST_INFLATED = 1032  # bytes from one byte of DEFLATE (zlib.net/zlib_tech.html)
 _META_TYPES = {
     "MET_UCHAR": "u1", "MET_CHAR": "i1", "MET_USHORT": "u2", "MET_SHORT": "i2", "MET_UINT": "u4", "MET_INT": "i4",
     "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
 }  # fmt: skip
 _LONGEST_HEADER = 1 << 16
+_Decoded = tuple[NDArray[Any], tuple[str, ...]]  # an array of a volume, and remarks
 _decoding = threading.Lock()  # several slices of a volume are requested at once, and it is decoded once
 
 COLUMNS = ("volume", "slice", "mm_x", "mm_y", "mm_z")
@@ -33,36 +41,48 @@ COLUMNS = ("volume", "slice", "mm_x", "mm_y", "mm_z")
 class Volume(NamedTuple):
     """A volume before its voxels are read."""
 
-    shape: tuple[int, ...]  # numbers of columns, rows and slices
-    spacing: tuple[float, ...] | None  # of their centres in mm, or None where unknown
-    voxels: Callable[[], NDArray[Any]]  # reads them, in this shape; raises SonoforgeError where they cannot be read
+    shape: tuple[int, ...]  # numbers of columns, rows and slices, and of time points if there are several
+    spacing: tuple[float, ...]  # of their centres in mm, for as many dimensions as are known
+    # Reads them, (columns, rows, slices of all time points in turn); colours have the fields R, G, B and perhaps A.
+    voxels: Callable[[], NDArray[Any]]  # raises SonoforgeError where they cannot be read
 
 
 def open_volume(path: Path) -> Volume:
     """Read the header of a ``.nii``, ``.nii.gz`` or ``.mhd`` file."""
     if not path.is_file():
         raise SonoforgeError(f"{path}: no such file; unpack the set again")
-    shape, steps, voxels = _open_meta(path) if path.suffix == ".mhd" else _open_nifti(path)
-    if len(shape) != 3 or min(shape) < 1:
-        raise SonoforgeError(f"{path}: has {_times(shape)} voxels, not the three dimensions of one volume")
+    shape, steps, voxels = _open_meta(path) if path.suffix.lower() == ".mhd" else _open_nifti(path)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if not 2 <= len(shape) <= 4 or min(shape) < 1:
+        raise SonoforgeError(f"{path}: has {_times(shape)} voxels, not those of one picture, volume or series in time")
     if math.prod(shape) > MOST_VOXELS:
         raise SonoforgeError(f"{path}: has {_times(shape)} voxels, more than the limit of {MOST_VOXELS}")
-    known = len(steps) == 3 and all(math.isfinite(step) and step > 0 for step in steps)
-    return Volume(shape, steps if known else None, voxels)
+    check_size(shape[0], shape[1], path)
+    steps = steps[: min(len(shape), 3)] if all(math.isfinite(step) and step > 0 for step in steps[:3]) else ()
+    columns, rows, *others = shape
+    return Volume((columns, rows, *(others or [1])), steps, lambda: voxels().reshape((columns, rows, -1), order="F"))
 
 
 def _open_nifti(path: Path) -> tuple[tuple[int, ...], tuple[float, ...], Callable[[], NDArray[Any]]]:
     require(f"{path}: a NIfTI volume", "segment", "nibabel")
     import nibabel  # noqa: PLC0415 - the train extra without segment does not have it
 
-    with refusing(f"{path}: is not a NIfTI volume", "download it again", Exception):
+    remedy = "obtain it again, and let its name end in .nii.gz if it is compressed, otherwise in .nii"
+    with refusing(f"{path}: is not a NIfTI volume", remedy, Exception):
         image: Any = nibabel.load(path)
         shape, unit = tuple(map(int, image.shape)), image.header.get_xyzt_units()[0]
-        steps = tuple(map(float, image.header.get_zooms()[:3]))
+        steps, kind = tuple(map(float, image.header.get_zooms())), image.get_data_dtype()
+        packed = path.stat().st_size
+    if kind.kind == "c" or kind.itemsize > 8:
+        raise SonoforgeError(f"{path}: has {kind} voxels; save them as float32, complex ones as their magnitude")
+    if math.prod(shape) * kind.itemsize > packed * _MOST_INFLATED:  # before room is made for them
+        raise SonoforgeError(f"{path}: {packed} bytes cannot hold {_times(shape)} voxels; obtain it again")
 
     def voxels() -> NDArray[Any]:
-        with refusing(f"{path}: its voxels are incomplete or damaged", "download it again", Exception):
-            return np.asarray(image.dataobj)
+        with refusing(f"{path}: its voxels are incomplete or damaged", "obtain it again", Exception):
+            # Colours are never scaled (nifti1.h, on scl_slope).
+            return np.asarray(image.dataobj.get_unscaled() if kind.names else image.dataobj)
 
     return shape, steps if unit == "mm" else (), voxels
 
@@ -105,35 +125,80 @@ def _times(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
 
-def slice_levels(path: Path, number: int, window: tuple[float, float] | None = None) -> NDArray[np.uint8]:
-    """Return one slice, numbered from 0, as grey levels, (H, W) uint8.
+@functools.lru_cache(maxsize=2)
+def _levels(path: Path, window: tuple[float, float] | None) -> _Decoded | SonoforgeError:
+    """Return levels and remarks or the error, so that a damaged volume is not decoded anew for each slice.
 
-    The window becomes 0 and 255. None keeps bytes unchanged, and spreads other numbers between the 0.5th and the 99.5th
-    percentile.
+    Without a window, bytes stay unchanged, and other numbers are spread between the 0.5th and the 99.5th percentile.
+    Colours stay as they are, on black where they are transparent.
     """
-    with _decoding:
-        return np.ascontiguousarray(_levels(path, window)[:, :, number].T)
-
-
-@functools.lru_cache(maxsize=2)
-def _levels(path: Path, window: tuple[float, float] | None) -> NDArray[np.uint8]:
-    voxels = open_volume(path).voxels()
+    try:
+        voxels = open_volume(path).voxels()
+        finite, remarks = _look_at(path, voxels)
+    except SonoforgeError as error:
+        return error
+    if voxels.dtype.names:
+        colours = np.stack([voxels[name] for name in "RGB"], axis=-1)
+        if "A" in voxels.dtype.names and voxels["A"].any():  # otherwise alpha is not in use
+            colours = ((colours.astype(np.uint16) * voxels["A"][..., None] + 127) // 255).astype(np.uint8)
+        return colours, ()
     if window is None and voxels.dtype == np.uint8:
-        return voxels
-    low, high = np.percentile(voxels, (0.5, 99.5)) if window is None else window
-    scaled = (voxels.astype(np.float32) - low) / max(high - low, 1e-6)
-    return np.asarray(np.rint(np.nan_to_num(scaled).clip(0, 1) * 255).astype(np.uint8))
+        return voxels, ()
+    known = voxels[finite] if remarks else voxels
+    with np.errstate(all="ignore"):  # between values that differ by more than the greatest float
+        low, high = map(float, np.percentile(known, (0.5, 99.5)) if window is None else window)
+    if not -math.inf < low < high < math.inf:  # hardly any voxel differs from the others
+        low, high = float(known.min()), float(known.max())
+    halves = voxels.astype(np.result_type(voxels, np.float32)).clip(low, high) / 2  # whose differences do not overflow
+    scaled = (halves - low / 2) / (high / 2 - low / 2 or 1)
+    return np.rint(np.where(finite, scaled, 0) * 255).astype(np.uint8), remarks
+
+
+def _look_at(path: Path, voxels: NDArray[Any]) -> _Decoded:
+    """Return which voxels are finite, and a remark if some are not; refuse a volume in which none is."""
+    finite = np.isfinite(voxels) if voxels.dtype.kind == "f" else np.ones(1, np.bool_)
+    missing = finite.size - np.count_nonzero(finite)
+    if missing == finite.size:
+        raise SonoforgeError(f"{path}: all {missing} voxels are NaN or infinite; obtain it again")
+    return finite, (f"{path}: {missing} of {finite.size} voxels are NaN or infinite, now black",) if missing else ()
 
 
 @functools.lru_cache(maxsize=2)
-def _labels(path: Path, names: tuple[str, ...]) -> NDArray[np.uint8]:
+def _labels(path: Path) -> _Decoded:
+    """Read a label map (columns, rows, slices) of whole numbers, with its remarks."""
     voxels = open_volume(path).voxels()
-    rounded = np.rint(voxels)
-    wrong = ~np.isclose(voxels, rounded) | (rounded < 0) | (rounded > len(names))
+    if voxels.dtype.names:
+        raise SonoforgeError(f"{path}: is in colour; save the label map as one whole number for each voxel")
+    finite, remarks = _look_at(path, voxels)
+    labels = np.where(finite, voxels, 0) if remarks else voxels
+    whole = np.rint(labels) if labels.dtype.kind == "f" else labels
+    wrong = (whole < 0) | (whole > _GREATEST_LABEL) | (np.abs(labels - whole) > 1e-3)  # a slope moves them
     if wrong.any():
-        known = ", ".join(f"{label} {name}" for label, name in enumerate(("background", *names)))
-        raise SonoforgeError(f"{path}: label {voxels[wrong].flat[0]:g} is not one of {known}; correct the label map")
-    return np.asarray(rounded.astype(np.uint8))
+        raise SonoforgeError(
+            f"{path}: label {labels[wrong][0]} is not a whole number from 0 to {_GREATEST_LABEL}; correct the label map"
+        )
+    return whole if whole.dtype.kind in "iu" else whole.astype(np.int64), remarks
+
+
+@functools.cache
+def label_numbers(path: Path) -> frozenset[int]:
+    """Return the labels other than 0 that occur in a label map; refuse one that cannot be used."""
+    labels = _labels(path)[0]
+    numbers = frozenset(map(int, np.unique(labels[labels != 0])))
+    if len(numbers) > _MOST_LABELS:
+        raise SonoforgeError(
+            f"{path}: has {len(numbers)} different labels, more than {_MOST_LABELS}; rename it if it is no label map"
+        )
+    return numbers
+
+
+def labels_in(maps: Iterable[Path]) -> list[int]:
+    """Return the sorted labels that occur in any of several maps; unusable ones are refused with their volumes."""
+    found: set[int] = set()
+    for path in maps:
+        with contextlib.suppress(SonoforgeError):
+            found |= label_numbers(path)
+    return sorted(found)
 
 
 @dataclass(frozen=True)
@@ -143,22 +208,24 @@ class LabelledVolume:
     name: str  # of the files that are written
     image: Path
     labels: Path | None
-    structures: tuple[str, ...]  # names of the labels 1 to K
+    structures: Mapping[int, str]  # names by label
     patient: str
     facts: Mapping[str, str]  # further columns of groups.csv, the same ones for all volumes of a set
-    window: tuple[float, float] | None = None  # see `slice_levels`
-
-    def masks(self, number: int) -> dict[str, NDArray[np.bool_]]:
-        """Return the mask (H, W) of each structure in one slice."""
-        if not self.labels:
-            return {}
-        with _decoding:
-            labels = _labels(self.labels, self.structures)[:, :, number].T
-        return {name: labels == label for label, name in enumerate(self.structures, start=1)}
+    window: tuple[float, float] | None = None  # values that become 0 and 255, see `_levels`
+    problem: str = ""  # why it cannot be used, if that is known before it is read
 
     def read(self, number: int) -> Picture:
-        """Return one slice with its masks."""
-        return Picture(slice_levels(self.image, number, self.window), structures=self.masks(number))
+        """Return one slice, numbered from 0 over all time points, with its masks and remarks."""
+        with _decoding:
+            levels = _levels(self.image, self.window)
+            labels = _labels(self.labels) if self.labels else None
+        if isinstance(levels, SonoforgeError):
+            raise levels
+        picture = Picture(np.ascontiguousarray(levels[0][:, :, number].swapaxes(0, 1)), remarks=levels[1])
+        if labels is None:
+            return picture
+        masks = {name: np.equal(labels[0][:, :, number].T, label) for label, name in self.structures.items()}
+        return picture._replace(structures=masks, remarks=levels[1] + labels[1])
 
 
 def level_window(settings: ImportSettings) -> tuple[float, float] | None:
@@ -188,22 +255,32 @@ def plan_slices(class_name: str, volumes: list[LabelledVolume], settings: Import
 
 
 def _slices(class_name: str, volume: LabelledVolume, settings: ImportSettings) -> list[PlannedPicture]:
+    if volume.problem:
+        raise SonoforgeError(f"{volume.image}: {volume.problem}")
     if volume.labels and not volume.labels.is_file():
         raise SonoforgeError(f"{volume.image}: its label map {volume.labels.name} is missing")
     image = open_volume(volume.image)
-    if volume.labels and (shape := open_volume(volume.labels).shape) != image.shape:
-        raise SonoforgeError(
-            f"{volume.labels}: has {_times(shape)} voxels, but its image {volume.image} has {_times(image.shape)}; use "
-            "the pair as published"
-        )
-    steps = ["" if image.spacing is None else f"{step:g}" for step in image.spacing or (0, 0, 0)]
+    if volume.labels:
+        if (shape := open_volume(volume.labels).shape) != image.shape:
+            raise SonoforgeError(
+                f"{volume.labels}: has {_times(shape)} voxels, but its image {volume.image} has {_times(image.shape)}; "
+                "use the pair as published"
+            )
+        if unknown := label_numbers(volume.labels) - set(volume.structures):
+            known = ", ".join(f"{label} {name}" for label, name in {0: "background", **volume.structures}.items())
+            raise SonoforgeError(f"{volume.labels}: label {min(unknown)} is not one of {known}; correct the label map")
     planned = []
-    for number in range(image.shape[2]):
-        if settings.outlined and not any(mask.any() for mask in volume.masks(number).values()):
-            continue
-        facts = dict(zip(COLUMNS, (volume.name, str(number), *steps), strict=True))
-        path = f"{class_name}/{volume.name}_slice{number + 1:03d}.png"
-        read = functools.partial(volume.read, number)
+    slices, times = (*image.shape[2:], 1)[:2]
+    places: list[int] = list(range(slices * times))
+    if settings.outlined:
+        places = np.flatnonzero(_labels(volume.labels)[0].any((0, 1))).tolist() if volume.labels else []
+    for place in places:
+        time, number = divmod(place, slices)
+        name = f"{volume.name}_time{time + 1:03d}" if times > 1 else volume.name
+        own = (name, str(number), *map("{:g}".format, image.spacing))
+        facts = dict(itertools.zip_longest(COLUMNS, own, fillvalue=""))
+        path = f"{class_name}/{name}_slice{number + 1:03d}.png"
+        read = functools.partial(volume.read, place)
         planned.append(PlannedPicture(path, volume.patient, {**volume.facts, **facts}, read))
     return planned
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from sonoforge.training.data.collections.importing import ImportSettings, PlannedPicture, Reader
 from sonoforge.training.data.collections.volumes import LabelledVolume, plan_slices
 
-STRUCTURES = ("right-ventricle", "myocardium", "left-ventricle")
+STRUCTURES = {1: "right-ventricle", 2: "myocardium", 3: "left-ventricle"}
 _VOLUME = re.compile(r"(?P<patient>patient\d{3})_frame(?P<frame>\d{2,})\.nii(\.gz)?")
 
 

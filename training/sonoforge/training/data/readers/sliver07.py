@@ -8,11 +8,10 @@ is the liver.  In other sets of this layout, label 2 marks lesions.
 import re
 from pathlib import Path
 
-from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.collections.importing import ImportSettings, PlannedPicture, Reader
-from sonoforge.training.data.collections.volumes import LabelledVolume, level_window, open_volume, plan_slices
+from sonoforge.training.data.collections.volumes import LabelledVolume, labels_in, level_window, plan_slices
 
-STRUCTURES = ("liver", "lesion")
+STRUCTURES = {1: "liver", 2: "lesion"}
 WINDOW = (-160.0, 240.0)
 """Default Hounsfield units, which show the liver."""
 _VOLUME = re.compile(r"liver-orig(?P<number>\d{3})\.mhd")
@@ -30,17 +29,9 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
     for path in _find_headers(folder):
         name = path.name.replace("orig", "seg")
         pairs.append((path, masks.get(name, path.with_name(name))))
-    structures = STRUCTURES if any(_has_lesions(labels) for _, labels in pairs) else STRUCTURES[:1]
+    structures = dict(STRUCTURES) if 2 in labels_in(labels for _, labels in pairs) else {1: STRUCTURES[1]}
     volumes = [LabelledVolume(path.stem, path, labels, structures, path.stem, {}, window) for path, labels in pairs]
     return plan_slices("liver", volumes, settings)
-
-
-def _has_lesions(labels: Path) -> bool:
-    """Whether a label map has label 2; an unreadable one is refused when its slices are read."""
-    try:
-        return bool((open_volume(labels).voxels() == len(STRUCTURES)).any())
-    except SonoforgeError:
-        return False
 
 
 READER = Reader("liver-origNNN.mhd", ("outlined", "window"), plan, _find_headers)
