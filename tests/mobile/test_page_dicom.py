@@ -18,7 +18,7 @@ import pytest
 from pydicom import uid
 from pydicom.dataset import Dataset, FileDataset
 
-from dicom_files import PLANTED, claiming, colour_scan, data_set, plant, region, save, scan
+from dicom_files import PLANTED, claiming, colour_scan, data_set, palette, plant, region, save, scan
 from page_scripts import check_damaged, compare, run_script
 
 pytestmark = pytest.mark.skipif(
@@ -37,13 +37,8 @@ def deep(frames: int = 1, bits: int = 12, signed: bool = False) -> np.ndarray:
     return (values - (1 << bits - 1)).astype("<i2") if signed else values.astype("<u2")
 
 
-def palette(entries: int, first: int, kind: str) -> dict[str, object]:
-    tables = np.random.default_rng(1).integers(0, 65536, (3, entries)).astype(kind)
-    elements: dict[str, object] = {}
-    for name, values in zip(("Red", "Green", "Blue"), tables, strict=True):
-        elements[f"{name}PaletteColorLookupTableDescriptor"] = [entries, first, 8 * values.itemsize]
-        elements[f"{name}PaletteColorLookupTableData"] = values.tobytes()
-    return elements
+def colours(count: int, most: int, kind: str) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, most, (3, count)).astype(kind)
 
 
 def lossless(folder: Path) -> dict[str, Path]:
@@ -75,8 +70,19 @@ def levels() -> dict[str, FileDataset]:
         "rescaled-window": data_set(
             deep(), BitsStored=12, RescaleSlope=-0.5, RescaleIntercept=7, WindowCenter=-300, WindowWidth=801.5
         ),
-        "palette-16": data_set(scan(), "PALETTE COLOR", **palette(256, 0, "<u2")),
-        "palette-8": data_set(scan(), "PALETTE COLOR", **palette(100, 50, "u1")),
+        "window-1": data_set(deep(), BitsStored=12, WindowCenter=2000, WindowWidth=1),
+        "slope": data_set(deep(), BitsStored=12, RescaleSlope=-2),
+        "slope-window": data_set(deep(), BitsStored=12, RescaleSlope=2, WindowCenter=2000, WindowWidth=900),
+        "palette-16": data_set(scan(), "PALETTE COLOR", **palette(colours(256, 65536, "<u2"), (256, 0, 16))),
+        "palette-12": data_set(scan(), "PALETTE COLOR", **palette(colours(256, 4096, "<u2"), (256, 0, 12))),
+        "palette-8": data_set(scan(), "PALETTE COLOR", **palette(colours(100, 256, "u1"), (100, 50, 8))),
+        "palette-odd": data_set(scan(), "PALETTE COLOR", **palette(colours(99, 256, "u1"), (99, 0, 8))),
+        "palette-low": data_set(scan(), "PALETTE COLOR", **palette(colours(256, 256, "<u2"), (256, 0, 8))),
+        "palette-high": data_set(scan(), "PALETTE COLOR", **palette(colours(256, 256, "<u2") * 256, (256, 0, 8))),
+        "palette-16-of-8": data_set(scan(), "PALETTE COLOR", **palette(colours(256, 256, "<u2"), (256, 0, 16))),
+        "palette-signed": data_set(
+            deep(signed=True), "PALETTE COLOR", **palette(colours(65536, 256, "u1"), (0, -32768, 8))
+        ),
         "colour-16": data_set(colour_scan().astype("<u2") * 200, "RGB"),
         "colour-12": data_set(colour_scan().astype("<u2") * 16, "RGB", BitsStored=12),
         "signed-8": data_set(scan().view(np.int8)),
@@ -108,6 +114,8 @@ def places() -> dict[str, FileDataset]:
         "detector": data_set(scan(), RecommendedDisplayFrameRate=50, ImagerPixelSpacing=[0.1, 0.2]),
         "planted": plant(data_set(scan())),
         "passed-over": data_set(deep(), BitsStored=12, PixelSpacing=[0.1, -1], WindowCenter=9, WindowWidth=0),
+        "zeros": data_set(scan(), NumberOfFrames=0, PixelSpacing=[0, 0], FrameTime=0, CineRate=25, RescaleSlope=0),
+        "centre-alone": data_set(deep(), BitsStored=12, WindowCenter=9),
         "function": data_set(deep(), VOILUTFunction=PLANTED.upper()),
     }
 
@@ -187,7 +195,8 @@ def test_what_only_python_reads_is_refused_with_the_remedy(tmp_path: Path) -> No
     item.LUTDescriptor, item.LUTData, item.ModalityLUTType = [256, 0, 16], bytes(512), "US"
     item["LUTDescriptor"].VR, item["LUTData"].VR = "US", "OW"
     files = {name: data_set(scan(), **{name: [item]}) for name in ("ModalityLUTSequence", "VOILUTSequence")}
-    files["SharedFunctionalGroupsSequence"] = data_set(scan(), SharedFunctionalGroupsSequence=[Dataset()])
+    for name in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        files[name] = data_set(scan(), **{name: [Dataset()]})
     paths = [save(file, tmp_path / f"{name}.dcm") for name, file in files.items()]
     for name, syntax in {"big": uid.ExplicitVRBigEndian, "deflated": uid.DeflatedExplicitVRLittleEndian}.items():
         paths.append(save(data_set(scan()), tmp_path / f"{name}.dcm", syntax))

@@ -107,3 +107,33 @@ def region(box: tuple[int, int, int, int], data_type: int = 1, delta: float = 0.
     item.PhysicalUnitsXDirection = item.PhysicalUnitsYDirection = 3
     item.PhysicalDeltaX, item.PhysicalDeltaY = delta, -2 * delta
     return item
+
+
+def groups(window: dict[str, object] | None = None, rescale: dict[str, object] | None = None) -> Dataset:
+    """An item of functional groups: elements of a window or a table, and of rescaling."""
+    item = Dataset()
+    for name, elements in (("FrameVOILUTSequence", window), ("PixelValueTransformationSequence", rescale)):
+        if elements is not None:
+            own = Dataset()
+            for keyword, value in elements.items():
+                setattr(own, keyword, value)
+            setattr(item, name, [own])
+    return item
+
+
+def rescale(slope: float, intercept: float = 0) -> dict[str, object]:
+    return {"RescaleSlope": slope, "RescaleIntercept": intercept, "RescaleType": "US"}
+
+
+def window(centre: float, width: float, function: str = "") -> dict[str, object]:
+    return {"WindowCenter": centre, "WindowWidth": width, **({"VOILUTFunction": function} if function else {})}
+
+
+def palette(tables: np.ndarray, descriptor: tuple[int, int, int], segmented: bool = False) -> dict[str, object]:
+    """The elements of a palette of (3, N) bytes or words."""
+    elements: dict[str, object] = {}
+    for name, table in zip(("Red", "Green", "Blue"), tables, strict=True):
+        elements[f"{name}PaletteColorLookupTableDescriptor"] = [*descriptor]
+        data = table.tobytes()
+        elements[f"{'Segmented' * segmented}{name}PaletteColorLookupTableData"] = data + b"\0" * (len(data) % 2)
+    return elements

@@ -10,7 +10,8 @@ import pydicom
 import pytest
 from PIL import Image
 
-from dicom_files import data_set, region, save
+from dicom_files import data_set, groups, region, rescale, save, window
+from program import sonoforge
 from scans import draw_scan
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.pixels import prepare_images, to_tensor
@@ -82,3 +83,20 @@ def test_clips_and_reports_among_the_scans_are_left_out_with_what_to_do(
     assert "1 non-image DICOM object" in said
     (message,) = cache.unreadable.values()
     assert "a clip of 3 frames" in message and "data import frames" in message
+
+
+def test_frames_are_imported_by_their_own_rescaling_and_window(tmp_path: Path) -> None:
+    values = np.stack([draw_scan(seed, 64) for seed in (1, 2)]).astype("<u2") * 4
+    stored = values // np.array([1, 4], "<u2")[:, None, None]
+    steps = [(window(512.5, 1025), rescale(slope)) for slope in (1, 4)]
+    for name in CLASSES:
+        (tmp_path / "scans" / name).mkdir(parents=True)
+        items = [groups(*one) for one in steps]
+        file = data_set(stored, BitsStored=12, PerFrameFunctionalGroupsSequence=items)
+        save(file, tmp_path / "scans" / name / "clip.dcm")
+    done = sonoforge("data", "import", "frames", tmp_path / "scans", tmp_path / "out")
+    assert done.code == 0, done.err
+    found = [np.asarray(Image.open(path).convert("L")) for path in sorted((tmp_path / "out").rglob("*.png"))]
+    assert len(found) == 4
+    for number, picture in enumerate(found):
+        assert np.abs(picture - values[number % 2] * 255.0 / 1024).max() <= 0.51

@@ -89,6 +89,7 @@ const MOST_HEADER = 16_000_000; // bytes before the pixels; ten times the size o
 // What Python's runtime reads and this page does not.
 const ONLY_PYTHON = [
   "ModalityLUTSequence", "VOILUTSequence", "SegmentedRedPaletteColorLookupTableData", "SharedFunctionalGroupsSequence",
+  "PerFrameFunctionalGroupsSequence",
 ];
 
 /**
@@ -167,7 +168,7 @@ function dropDamaged(header) {
   }
   tried("FrameTime", ([value]) => value > 0 && value <= MOST_MS);
   for (const name of TIMES.slice(1)) tried(name, ([value]) => value >= 1000 / MOST_MS && value <= MOST_MS);
-  tried("RescaleSlope", ([value]) => value !== 0 && Math.abs(value) < 1e30);
+  tried("RescaleSlope", ([value]) => Math.abs(value) > 1e-30 && Math.abs(value) < 1e30);
   tried("RescaleIntercept", ([value]) => Math.abs(value) < 1e30);
   const kind = (valuesOf(header, "VOILUTFunction")[0] || "LINEAR").toUpperCase();
   const isKnown = WINDOW_FUNCTIONS.includes(kind);
@@ -178,8 +179,10 @@ function dropDamaged(header) {
   const least = kind === "LINEAR" || !isKnown ? 1 : 1e-30;
   tried("WindowCenter", ([value]) => Math.abs(value) < 1e30);
   tried("WindowWidth", ([value]) => value >= least && value < 1e30);
-  for (const pair of [["RescaleSlope", "RescaleIntercept"], ["WindowCenter", "WindowWidth"]]) {
-    if (!pair.every((name) => has(header, name))) for (const name of pair) drop(header, name);
+  // A slope needs no intercept, nor the reverse; a centre needs its width.
+  for (const [pair, least] of [[["RescaleSlope", "RescaleIntercept"], 1], [["WindowCenter", "WindowWidth"], 2]]) {
+    const isWhole = pair.filter((name) => has(header, name)).length >= least;
+    if (!isWhole || pair.some((name) => damaged.includes(name))) for (const name of pair) drop(header, name);
   }
   return damaged;
 }
@@ -191,7 +194,7 @@ function neededOf(header, isNative) {
     let problem = has(header, name) ? "empty or damaged" : "missing";
     try {
       const [value] = valuesOf(header, name);
-      if (otherwise !== null && value === undefined) return otherwise;
+      if (otherwise !== null && !value) return otherwise;
       if (Number.isInteger(value)) {
         if (value >= least && value <= most) return value;
         problem = `${inShort(value)}, not ${least} to ${inShort(most)}`;

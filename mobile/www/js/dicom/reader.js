@@ -53,7 +53,7 @@ function describe(set) {
     const bits = isWide(header, needed) ? await filledBitsOf(stored, needed) : bitsStored;
     const remarks = [
       ...(bits < bitsStored ? [spreadRemark(bits, bitsStored)] : []),
-      ...(passedOver.length ? [`passed over as damaged: ${passedOver.join(", ")}`] : []),
+      ...(passedOver.length ? [`passed over as damaged or incomplete: ${passedOver.join(", ")}`] : []),
     ];
     return { levels: levelsOf(header, needed, bits), remarks };
   };
@@ -208,11 +208,9 @@ function greyTable(header, needed, values, filledBits) {
   const [slope = 1] = valuesOf(header, "RescaleSlope");
   const [intercept = 0] = valuesOf(header, "RescaleIntercept");
   const rescaled = (value) => value * slope + intercept;
-  const [low, high] = rangeOf(filledBits, needed).map(rescaled); // PS3.3, C.11.2.1.2
-  const shown = has(header, "WindowCenter")
-    ? windowOf(header, ...rangeOf(needed.bitsStored, needed).map(rescaled))
-    : (value) => value;
-  const byte = toByte(low, high);
+  const range = rangeOf(filledBits, needed).map(rescaled);
+  const byte = has(header, "WindowCenter") ? toByte(0, 1) : toByte(Math.min(...range), Math.max(...range));
+  const shown = has(header, "WindowCenter") ? windowOf(header) : (value) => value;
   const isNegative = needed.photometric === "MONOCHROME1";
   const level = (value) => byte(shown(rescaled(value)));
   return { channels: 1, levels: Uint8Array.from(every(values), (value) => (isNegative ? 255 - level(value) : level(value))) };
@@ -225,46 +223,44 @@ function toByte(low, high) {
   return (value) => toEven(Math.min(255, Math.max(0, (value - low) * scale)));
 }
 
-/** The first window, PS3.3, C.11.2.1.2 and C.11.2.1.3. */
-function windowOf(header, low, high) {
+/** The first window, from 0 to 1; PS3.3, C.11.2.1.2 and C.11.2.1.3. */
+function windowOf(header) {
   const kind = (valuesOf(header, "VOILUTFunction")[0] ?? "LINEAR").toUpperCase();
   let [centre] = valuesOf(header, "WindowCenter");
   let [width] = valuesOf(header, "WindowWidth");
-  const range = high - low;
-  if (kind === "SIGMOID") return (value) => range / (1 + Math.exp((-4 * (value - centre)) / width)) + low;
+  if (kind === "SIGMOID") return (value) => 1 / (1 + Math.exp((-4 * (value - centre)) / width));
   if (kind === "LINEAR") {
     centre -= 0.5;
     width -= 1;
   }
-  return (value) => {
-    if (value <= centre - width / 2) return low;
-    return value > centre + width / 2 ? high : ((value - centre) / width + 0.5) * range + low;
-  };
+  return (value) => (width ? Math.min(1, Math.max(0, (value - centre) / width + 0.5)) : Number(value > centre));
 }
 
 /** PS3.3, C.7.6.3.1.5 and C.7.6.3.1.6; a value outside a table has the colour of its nearest end. */
 function paletteTable(header, needed, values) {
   const [entries16, first16, bits] = valuesOf(header, "RedPaletteColorLookupTableDescriptor");
-  if (bits === undefined) throw new Error("a damaged palette");
+  if (!(bits >= 1 && bits <= 16)) throw new Error("a damaged palette");
   const entries = entries16 & 0xffff || 65536;
   const first = needed.isSigned && first16 > 32767 ? first16 - 65536 : first16;
   const tables = ["Red", "Green", "Blue"].map((colour) => colourTable(header, `${colour}PaletteColorLookupTableData`, entries));
-  if (tables.some(({ data }) => data.length !== tables[0].data.length || data.length < entries)) {
-    throw new Error("palettes of different length, or too short");
-  }
-  const byte = tables[0].bytes === 1 ? (value) => value : toByte(0, 65535);
+  // Some writers store entries of 8 bits in words, or 0 to 255 in tables of 16 bits: the data decide.
+  const all = tables.flatMap((data) => Array.from(data));
+  const highest = all.reduce((most, value) => Math.max(most, value), 0);
+  const inHighBytes = bits === 8 && all.every((value) => value % 256 === 0);
+  const ends = [2 ** Math.min(bits, 8) - 1, 255, inHighBytes ? 0xff00 : 0, 2 ** bits - 1, 65535];
+  const byte = toByte(0, ends.find((end) => highest <= end));
   const levels = new Uint8Array(3 * 256 ** values.BYTES_PER_ELEMENT);
   every(values).forEach((value, i) => {
     const place = Math.min(Math.max(0, Math.trunc(value - first)), entries - 1);
-    tables.forEach(({ data }, k) => void (levels[3 * i + k] = byte(data[place])));
+    tables.forEach((data, k) => void (levels[3 * i + k] = byte(data[place])));
   });
   return { channels: 3, levels };
 }
 
-/** Bytes of an entry, as the descriptor may say 8 bits where there are 16, and the entries. */
+/** The entries of a table, of one byte or two, whichever its length fits; an odd length is padded. */
 function colourTable(header, name, entries) {
   const stored = bytesOf(header, name);
-  const bytes = stored.length / entries;
-  if (bytes !== 1 && bytes !== 2) throw new Error(`${name}: damaged`);
-  return { bytes, data: bytes === 1 ? stored : valuesOf(header, name) };
+  const bytes = Math.floor(stored.length / entries);
+  if ((bytes !== 1 && bytes !== 2) || stored.length - bytes * entries > 1) throw new Error(`${name}: damaged`);
+  return (bytes === 1 ? stored : valuesOf(header, name)).slice(0, entries);
 }

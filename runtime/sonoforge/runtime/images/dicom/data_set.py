@@ -14,19 +14,20 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 import pydicom.config
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import _at_pixel_data, _read_file_meta_info, read_dataset, read_preamble
 from pydicom.filewriter import correct_ambiguous_vr
-from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 from sonoforge.runtime.images.dicom.header import MOST_MM
+from sonoforge.runtime.images.dicom.lookup_tables import read_table
 from sonoforge.runtime.images.limits import MAX_PIXELS, ImageError, check_clip, check_size, in_short
 
 # Colour is converted in floating point, 30 bytes a pixel: with the program and its network 393 MB.
@@ -57,8 +58,15 @@ with Path(__file__).with_name("elements.csv").open(encoding="utf-8", newline="")
     _rows = list(csv.DictReader(_file))
 ELEMENTS = {row["keyword"]: (row["tag"], row["vr"]) for row in _rows}
 _IN_HEADER = tuple(row["keyword"] for row in _rows if row["place"] == "header")
-_TIMES = ("FrameTime", "CineRate", "RecommendedDisplayFrameRate")
+TIMES = ("FrameTime", "CineRate", "RecommendedDisplayFrameRate")
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing")
+_SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
+# What functional groups may say of frames, by the sequence that they keep it in; PS3.3, C.7.6.16.2.
+_STEPS = {
+    "PixelMeasuresSequence": ("PixelSpacing",),
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),
+    "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
+}
 _WINDOW_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")  # PS3.3, C.11.2.1.3
 _MOST_MS = 1e6  # from frame to frame
 
@@ -73,6 +81,7 @@ class DataSet:
     """What a file says about its pixels, and where they are."""
 
     header: Dataset  # the sound ones of the elements listed above
+    frame_headers: list[Dataset]  # for each frame the same, with its own rescaling and window if it has any
     syntax: str  # UID of how the file is stored
     source: Path | str | bytes  # the file, or its bytes, inflated
     offset: int  # where the pixels begin in it
@@ -102,15 +111,13 @@ def read_data_set(source: Path | str | bytes, path: Path | str) -> DataSet:
         header = read_dataset(stream, implicit, True, stop_when=_at_pixel_data, specific_tags=tags)
         correct_ambiguous_vr(header, True)
         syntax = (IMPLICIT if implicit else EXPLICIT) if declared in ("", IMPLICIT, EXPLICIT) else declared
-        try:  # windows and rescaling where enhanced objects keep them
-            shared = header.get("SharedFunctionalGroupsSequence")
-            for group in ("FrameVOILUTSequence", "PixelValueTransformationSequence") if shared else ():
-                for element in (element for item in shared[0].get(group) or () for element in item):
-                    if element.keyword in _IN_HEADER and element.keyword not in header:
-                        header.add(element)
-        except Exception:  # a damaged sequence
-            header.SharedFunctionalGroupsSequence = None
-        passed_over = _drop_damaged(header)
+        damaged: tuple[str, ...] = ()
+        try:
+            for item in islice(header.get(_SHARED) or (), 1):
+                header = _with_steps(header, _steps_of(item))
+        except Exception:  # of pydicom, which meets hostile bytes
+            damaged = (_SHARED,)
+        passed_over = damaged + _drop_damaged(header)
         if declared in (IMPLICIT, EXPLICIT) and declared != syntax:
             passed_over = ("TransferSyntaxUID", *passed_over)
         tag = stream.read(4)
@@ -148,7 +155,9 @@ def read_data_set(source: Path | str | bytes, path: Path | str) -> DataSet:
     options |= {"transfer_syntax_uid": UID(syntax), "pixel_keyword": "PixelData"}
     if explicit:
         options["pixel_vr"] = rest[:2].decode()
-    return DataSet(header, syntax, source, offset, options, passed_over)
+    headers, of_frames = _headers_of_frames(header, frames)
+    passed_over = tuple(dict.fromkeys((*passed_over, *of_frames)))
+    return DataSet(header, headers, syntax, source, offset, options, passed_over)
 
 
 def open_source(source: Path | str | bytes) -> BinaryIO:
@@ -169,16 +178,54 @@ def _is_implicit(stream: BinaryIO, path: Path | str) -> bool:
     return not head[4:6].isalpha() or not head[4:6].isupper()
 
 
-def _numbers(header: Dataset, name: str) -> list[float]:
+def _steps_of(item: Dataset) -> list[DataElement]:
+    """Return the elements of steps that an item of functional groups holds."""
+    return [one for group, names in _STEPS.items() for one in (item.get(group) or [()])[0] if one.keyword in names]
+
+
+def _with_steps(header: Dataset, elements: list[DataElement]) -> Dataset:
+    """Return a header with the steps that these elements belong to in place of its own."""
+    changed = Dataset()
+    changed.update(header)
+    for names in _STEPS.values():
+        for name in names if any(one.keyword in names for one in elements) else ():
+            changed.pop(name, None)
+    for one in elements:
+        changed.add(one)
+    return changed
+
+
+def _headers_of_frames(header: Dataset, frames: int) -> tuple[list[Dataset], list[str]]:
+    """Return each frame's header, the same object for neighbours shown alike, and the names of damaged elements.
+
+    The groups count as damaged if only some frames have a step of their own.
+    """
+    found: list[Dataset] = []
+    try:
+        own = [_steps_of(item) for item in islice(header.get(_PER_FRAME) or (), frames)]
+        own += [[]] * (frames - len(own))
+        stated = {tuple(any(one.keyword in names for one in each) for names in _STEPS.values()) for each in own}
+        damaged = [_PER_FRAME] if len(stated) > 1 else []
+        for number, each in enumerate(own):
+            if not number or each != own[number - 1]:
+                changed = _with_steps(header, each)
+                damaged += _drop_damaged(changed)
+            found.append(changed)
+    except Exception:  # of pydicom, which meets hostile bytes
+        return [header] * frames, [_PER_FRAME]
+    return found, damaged
+
+
+def numbers(header: Dataset, name: str) -> list[float]:
     """Return the finite numbers in an element, none if it is missing or empty; raise ValueError for anything else."""
     value = header.get(name)
     if value is None or value == "":
         return []
     values = [value] if isinstance(value, str | int | float) else list(value)
-    numbers = [float(one) for one in values if one not in (None, "")]
-    if not all(map(math.isfinite, numbers)):
+    found = [float(one) for one in values if one not in (None, "")]
+    if not all(map(math.isfinite, found)):
         raise ValueError(name)
-    return numbers
+    return found
 
 
 def _drop_damaged(header: Dataset) -> tuple[str, ...]:
@@ -186,22 +233,22 @@ def _drop_damaged(header: Dataset) -> tuple[str, ...]:
 
     def tried(name: str, is_sound: Callable[[list[float]], bool]) -> None:
         try:
-            numbers = _numbers(header, name)
-            sound = not numbers or is_sound(numbers)
+            values = numbers(header, name)
+            sound = not values or is_sound(values)
         except Exception:  # of pydicom, which meets hostile bytes
-            numbers, sound = [0.0], False
+            values, sound = [0.0], False
         if not sound:
             damaged.append(name)
-        if not sound or not numbers:
+        if not sound or not values:
             header.pop(name, None)
 
     damaged: list[str] = []
     for name in _SPACINGS:
         tried(name, lambda values: len(values) == 2 and all(0 < value <= MOST_MM for value in values))
     tried("FrameTime", lambda values: 0 < values[0] <= _MOST_MS)
-    for name in _TIMES[1:]:
+    for name in TIMES[1:]:
         tried(name, lambda values: 1000 / _MOST_MS <= values[0] <= _MOST_MS)
-    tried("RescaleSlope", lambda values: values[0] != 0 and abs(values[0]) < 1e30)
+    tried("RescaleSlope", lambda values: 1e-30 < abs(values[0]) < 1e30)
     tried("RescaleIntercept", lambda values: abs(values[0]) < 1e30)
     function = str(header.get("VOILUTFunction") or "LINEAR").upper()
     if function not in _WINDOW_FUNCTIONS:
@@ -210,17 +257,15 @@ def _drop_damaged(header: Dataset) -> tuple[str, ...]:
         function = "LINEAR"
     tried("WindowCenter", lambda values: abs(values[0]) < 1e30)
     tried("WindowWidth", lambda values: (1 if function == "LINEAR" else 1e-30) <= values[0] < 1e30)
-    for pair in (("RescaleSlope", "RescaleIntercept"), ("WindowCenter", "WindowWidth")):
-        if any(name not in header for name in pair):
+    # A slope needs no intercept, nor the reverse; a centre needs its width.
+    for pair, least in ((("RescaleSlope", "RescaleIntercept"), 1), (("WindowCenter", "WindowWidth"), 2)):
+        if sum(name in header for name in pair) < least or any(name in damaged for name in pair):
             for name in pair:
                 header.pop(name, None)
-    for name, apply in (("ModalityLUTSequence", apply_modality_lut), ("VOILUTSequence", apply_voi_lut)):
+    for name in ("ModalityLUTSequence", "VOILUTSequence"):
         if header.get(name):
             try:
-                item = header[name][0]
-                if int(item.LUTDescriptor[2]) not in range(1, 17) or not item.LUTData:
-                    raise ValueError(name)
-                apply(np.zeros(1, np.uint16), header)
+                read_table(header[name][0], "LUT")
             except Exception:
                 damaged.append(name)
                 header.pop(name, None)
@@ -233,7 +278,7 @@ def _needed(header: Dataset, syntax: str, path: Path | str) -> dict[str, Any]:
     def number(name: str, least: int, most: int, default: int | None = None) -> int:
         try:
             value = header.get(name)
-            if default is not None and value in (None, ""):
+            if default is not None and value in (None, "", 0):
                 return default
             found = int(value)
             if least <= found <= most:

@@ -6,6 +6,7 @@
 * Each transfer syntax has one decoder, so the same file gives the same pixels on every machine.
 * Values become levels by the steps of PS3.4, annex N.2. Grey: modality table or rescaling; then the table of values of
   interest, or else the first window; without either, the range of the stored bits, or of the bits that the values fill.
+  A frame's own rescaling or window precedes that of all frames, and that precedes the file's (PS3.3, C.7.6.16).
   The darkest value of that range becomes 0, the brightest 255, rounded; ``MONOCHROME1`` is inverted last. Palette
   colours are looked up; colours of more than 8 bits are scaled from the stored bits.
 * Frames are cropped to the largest two-dimensional tissue region if the machine recorded one.
@@ -26,12 +27,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 
 from sonoforge.runtime.errors import install_extra
 from sonoforge.runtime.images import file_kinds, limits
 from sonoforge.runtime.images.dicom import data_set
 from sonoforge.runtime.images.dicom import header as of_header
+from sonoforge.runtime.images.dicom.lookup_tables import PALETTE_TABLES, read_table
 from sonoforge.runtime.images.plain_image import filled_bits, spread_remark, with_remarks
 
 # A header that states 16 bits may come from a program that always writes 16; one that states fewer is doubted only
@@ -66,20 +67,38 @@ class DicomImage:
 
         The header's number counts, unless it is the whole word or the picture would be nearly black.
         """
-        header = self._data.header
-        stored = int(header.BitsStored)
-        tables = ("WindowCenter", "VOILUTSequence", "ModalityLUTSequence")
-        if self.photometric not in data_set.GREY or stored <= 8 or any(map(header.get, tables)):
+        stored = int(self._data.header.BitsStored)
+        if self.photometric not in data_set.GREY or stored <= 8 or all(map(_is_shown, self._data.frame_headers)):
             return stored
-        ends = [(int(values.min()), int(values.max())) for values in self.stored_frames()]
-        filled = filled_bits(min(low for low, _ in ends), max(high for _, high in ends), stored)
+        filled = filled_bits(min(low for low, _ in self._ends), max(high for _, high in self._ends), stored)
         return filled if stored == _WHOLE_WORD or filled <= stored - _NEARLY_BLACK else stored
+
+    @functools.cached_property
+    def _ends(self) -> list[tuple[int, int]]:
+        """The smallest and largest stored value of each frame."""
+        return [(int(values.min()), int(values.max())) for values in self.stored_frames()]
+
+    @functools.cached_property
+    def _range(self) -> tuple[float, float]:
+        """The real values that become black and white in frames without a window, the same for all of them.
+
+        If frames are rescaled differently, it is the narrowest of their ranges that holds the values of all.
+        """
+        headers = self._data.frame_headers
+        bare = [number for number, header in enumerate(headers) if not _is_shown(header)]
+        ranges = {_rescaled(_range_of(self.filled_bits, headers[number]), headers[number]) for number in bare}
+        if len(ranges) > 1:
+            least, greatest = zip(*(_rescaled(self._ends[number], headers[number]) for number in bare), strict=True)
+            whole = min(low for low, _ in ranges), max(high for _, high in ranges)
+            fitting = [one for one in ranges if one[0] <= min(least) and max(greatest) <= one[1]]
+            return min(fitting, key=lambda one: one[1] - one[0], default=whole)
+        return ranges.pop() if ranges else (0.0, 1.0)
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """Remarks on how it was read, as phrases."""
         stored = int(self._data.header.BitsStored)
-        passed_over = f"passed over as damaged: {', '.join(self.passed_over)}" if self.passed_over else ""
+        passed_over = f"passed over as damaged or incomplete: {', '.join(self.passed_over)}" if self.passed_over else ""
         spread = spread_remark(self.filled_bits, stored) if self.filled_bits < stored else ""
         return tuple(filter(None, (spread, passed_over)))
 
@@ -89,16 +108,16 @@ class DicomImage:
         Raises:
             ImageError: The only error.
         """
-        levels = Levels(self._data.header, self.path, self.filled_bits)
+        levels = Levels(self.path, self._range if self.photometric in data_set.GREY else (0.0, 1.0))
         with contextlib.closing(self.stored_frames()) as stored:
-            while True:
+            for header in (*self._data.frame_headers, self._data.header):
                 with limits.large_ones_in_turn(self.width * self.height):
                     values = next(stored, None)
                     if values is None:
                         return
                     with of_header.one_line(self.path):
                         # A palette of greys stays in colour: the file says that it is a colour picture.
-                        image = Image.fromarray(np.ascontiguousarray(levels.convert(values)))
+                        image = Image.fromarray(np.ascontiguousarray(levels.convert(values, header)))
                         frame = with_remarks(image.crop(self.region.box) if self.region else image, self.remarks)
                 del values
                 yield frame
@@ -153,8 +172,8 @@ def open_dicom(path: Path | str, data: bytes | None = None) -> DicomImage:
         header = stored.header
         width, height = stored.options["columns"], stored.options["rows"]
         region, spacing, damaged = of_header.read_region(header, width, height)
-        rate = header.get("CineRate") or header.get("RecommendedDisplayFrameRate")  # PS3.3, C.7.6.5
-        frame_time = header.get("FrameTime") or (1000 / float(rate) if rate else None)
+        times, *rates = (data_set.numbers(header, name) for name in data_set.TIMES)  # PS3.3, C.7.6.5
+        times += [1000 / rate for found in rates for rate in found[:1]]
         return DicomImage(
             path=path,
             width=width,
@@ -162,7 +181,7 @@ def open_dicom(path: Path | str, data: bytes | None = None) -> DicomImage:
             frame_count=stored.options["number_of_frames"],
             region=region,
             spacing=spacing or of_header.read_spacing(header),
-            frame_time_ms=float(frame_time) if frame_time else None,
+            frame_time_ms=times[0] if times else None,
             photometric=stored.options["photometric_interpretation"],
             transfer_syntax=stored.syntax,
             passed_over=(*stored.passed_over, *(("SequenceOfUltrasoundRegions",) if damaged else ())),
@@ -184,58 +203,84 @@ def decode_dicom(data: bytes, path: Path | str) -> Image.Image:
 
 
 class Levels:
-    """Converts the values of one file to 8-bit levels, by one table for all frames; rules at the top of this module."""
+    """Converts the values of one file to 8-bit levels; rules at the top of this module."""
 
-    def __init__(self, header: Dataset, path: Path | str, filled: int) -> None:
-        """Prepare to convert a file's values, given how many bits its frames fill."""
-        self._filled = filled
-        self._header = header
-        self._path = path
-        self._photometric = str(header.PhotometricInterpretation)
+    def __init__(self, path: Path | str, shown: tuple[float, float]) -> None:
+        """Take the file's name for messages, and the range of real values for frames that do not state one."""
+        self._path, self._shown = path, shown
+        self._header: Dataset | None = None  # that the tables are for
         self._tables: dict[np.dtype[Any], NDArray[np.uint8]] = {}
 
-    def convert(self, values: NDArray[Any]) -> NDArray[np.uint8]:
-        """Convert one frame, (H, W) or (for RGB) (H, W, 3) integers as pydicom returns them, to uint8 of that shape."""
+    def convert(self, values: NDArray[Any], header: Dataset) -> NDArray[np.uint8]:
+        """Convert a frame, (H, W) or (for RGB) (H, W, 3) integers as pydicom returns them, to uint8 of that shape."""
         if values.dtype.kind not in "iu" or values.dtype.itemsize > 2:
             raise limits.ImageError(
                 "unsupported",
                 f"{self._path}: {8 * values.dtype.itemsize}-bit pixels, not integers of at most 16 bits; "
                 "export it as 8- or 16-bit DICOM or PNG",
             )
-        if self._photometric in data_set.COLOUR:
-            bits = int(self._header.BitsStored)
+        if str(header.PhotometricInterpretation) in data_set.COLOUR:
+            bits = int(header.BitsStored)
             if bits == 8 and values.dtype == np.uint8:
                 return values
-            return _to_bytes(values.astype(np.float64), 0, 2**bits - 1)
+            return _to_bytes(values, 0, 2**bits - 1)
+        if header is not self._header:
+            self._header, self._tables = header, {}
         unsigned = f"u{values.dtype.itemsize}"
         if values.dtype not in self._tables:
             every = np.arange(2 ** (8 * values.dtype.itemsize), dtype=unsigned)
-            self._tables[values.dtype] = self._levels_of(every.view(values.dtype))
+            self._tables[values.dtype] = self._levels_of(every.view(values.dtype), header)
         # A signed value's bit pattern is its place in the table.
         return np.asarray(self._tables[values.dtype][values.view(unsigned)])
 
-    def _levels_of(self, stored: NDArray[Any]) -> NDArray[np.uint8]:
+    def _levels_of(self, stored: NDArray[Any], header: Dataset) -> NDArray[np.uint8]:
         """Return the 8-bit level of each stored value, or its colour, (N, 3)."""
-        header = self._header
-        if self._photometric == data_set.PALETTE:
-            colours = apply_color_lut(stored, header)
-            return colours if colours.dtype == np.uint8 else _to_bytes(colours.astype(np.float64), 0, 65535)
-        shown = modality = apply_modality_lut(stored, header)
-        # The least and the greatest value after the modality step, as PS3.3 C.11.2.1.2 takes them for windows.
-        if header.get("ModalityLUTSequence"):
-            low, high = 0.0, 2.0 ** int(header.ModalityLUTSequence[0].LUTDescriptor[2]) - 1
-        else:
-            slope, intercept = 1.0, 0.0
-            if header.get("RescaleSlope") is not None and header.get("RescaleIntercept") is not None:
-                slope, intercept = float(header.RescaleSlope), float(header.RescaleIntercept)
-            low, high = (end * slope + intercept for end in _range_of(self._filled, header))
-        if header.get("VOILUTSequence"):
-            shown = apply_voi_lut(modality, header, 0)
-            low, high = 0.0, 2.0 ** int(header.VOILUTSequence[0].LUTDescriptor[2]) - 1
-        elif header.get("WindowCenter") is not None and header.get("WindowWidth") is not None:
-            shown = apply_voi_lut(modality, header, 0)
-        levels = _to_bytes(shown.astype(np.float64), low, high)
-        return 255 - levels if self._photometric == "MONOCHROME1" else levels
+        photometric = str(header.PhotometricInterpretation)
+        if photometric == data_set.PALETTE:
+            palette = read_table(header, *PALETTE_TABLES)
+            return _to_bytes(palette.look_up(stored), 0, palette.highest)
+        (slope, intercept), (low, high) = _rescaling(header), self._shown
+        values = stored * slope + intercept
+        for name in ("ModalityLUTSequence", "VOILUTSequence"):
+            if header.get(name):
+                table = read_table(header[name][0], "LUT")
+                values, low, high = table.look_up(values), 0.0, float(table.highest)
+        if "WindowCenter" in header and not header.get("VOILUTSequence"):
+            values, low, high = _windowed(values, header), 0.0, 1.0
+        levels = _to_bytes(values, low, high)
+        return 255 - levels if photometric == "MONOCHROME1" else levels
+
+
+def _windowed(values: NDArray[np.float64], header: Dataset) -> NDArray[np.float64]:
+    """Return values after the first window, from 0 to 1; PS3.3, C.11.2.1.2 and C.11.2.1.3."""
+    centre, width = (data_set.numbers(header, name)[0] for name in ("WindowCenter", "WindowWidth"))
+    function = str(header.get("VOILUTFunction") or "LINEAR").upper()
+    if function == "SIGMOID":
+        with np.errstate(over="ignore"):
+            return np.asarray(1 / (1 + np.exp(-4 * (values - centre) / width)))
+    if function == "LINEAR":
+        centre, width = centre - 0.5, width - 1
+    return np.asarray(np.clip((values - centre) / width + 0.5, 0, 1) if width else values > centre)
+
+
+def _is_shown(header: Dataset) -> bool:
+    """Whether a header says how values are shown."""
+    return "WindowCenter" in header or any(map(header.get, ("VOILUTSequence", "ModalityLUTSequence")))
+
+
+def _rescaling(header: Dataset) -> tuple[float, float]:
+    """Return the slope and the intercept; a modality table stands in place of them."""
+    if header.get("ModalityLUTSequence"):
+        return 1.0, 0.0
+    slope, intercept = (data_set.numbers(header, name)[:1] for name in ("RescaleSlope", "RescaleIntercept"))
+    return (slope or [1.0])[0], (intercept or [0.0])[0]
+
+
+def _rescaled(ends: tuple[int, int], header: Dataset) -> tuple[float, float]:
+    """Return the range of real values of a range of stored values."""
+    slope, intercept = _rescaling(header)
+    low, high = sorted(end * slope + intercept for end in ends)
+    return low, high
 
 
 def _range_of(bits: int, header: Dataset) -> tuple[int, int]:
@@ -243,8 +288,8 @@ def _range_of(bits: int, header: Dataset) -> tuple[int, int]:
     return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if header.get("PixelRepresentation") else (0, 2**bits - 1)
 
 
-def _to_bytes(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.uint8]:
+def _to_bytes(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     """Spread low..high over 0..255, rounded to the nearest level and clipped."""
     if not np.isfinite([low, high]).all() or low == high:
         raise ValueError("no range of values")
-    return np.rint(np.clip((values - low) * (255 / (high - low)), 0, 255)).astype(np.uint8)
+    return np.rint(np.clip((values.astype(np.float64) - low) * (255 / (high - low)), 0, 255)).astype(np.uint8)
