@@ -60,7 +60,6 @@ ELEMENTS = {row["keyword"]: (row["tag"], row["vr"]) for row in _rows}
 _IN_HEADER = tuple(row["keyword"] for row in _rows if row["place"] == "header")
 TIMES = ("FrameTime", "CineRate", "RecommendedDisplayFrameRate")
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing")
-_SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 # What functional groups may say of frames, by the sequence that they keep it in; PS3.3, C.7.6.16.2.
 _STEPS = {
     "PixelMeasuresSequence": ("PixelSpacing",),
@@ -111,13 +110,7 @@ def read_data_set(source: Path | str | bytes, path: Path | str) -> DataSet:
         header = read_dataset(stream, implicit, True, stop_when=_at_pixel_data, specific_tags=tags)
         correct_ambiguous_vr(header, True)
         syntax = (IMPLICIT if implicit else EXPLICIT) if declared in ("", IMPLICIT, EXPLICIT) else declared
-        damaged: tuple[str, ...] = ()
-        try:
-            for item in islice(header.get(_SHARED) or (), 1):
-                header = _with_steps(header, _steps_of(item))
-        except Exception:  # of pydicom, which meets hostile bytes
-            damaged = (_SHARED,)
-        passed_over = damaged + _drop_damaged(header)
+        passed_over = _drop_damaged(header)
         if declared in (IMPLICIT, EXPLICIT) and declared != syntax:
             passed_over = ("TransferSyntaxUID", *passed_over)
         tag = stream.read(4)
@@ -178,17 +171,20 @@ def _is_implicit(stream: BinaryIO, path: Path | str) -> bool:
     return not head[4:6].isalpha() or not head[4:6].isupper()
 
 
-def _steps_of(item: Dataset) -> list[DataElement]:
-    """Return the elements of steps that an item of functional groups holds."""
-    return [one for group, names in _STEPS.items() for one in (item.get(group) or [()])[0] if one.keyword in names]
+def _steps_of(header: Dataset, name: str, most: int) -> list[list[DataElement]]:
+    """Return the elements of steps that each of the first items of a sequence of functional groups holds."""
+    return [
+        [one for group, names in _STEPS.items() for one in (item.get(group) or [()])[0] if one.keyword in names]
+        for item in islice(header.get(name) or (), most)
+    ]
 
 
 def _with_steps(header: Dataset, elements: list[DataElement]) -> Dataset:
     """Return a header with the steps that these elements belong to in place of its own."""
-    changed = Dataset()
+    changed, given = Dataset(), {one.keyword for one in elements}
     changed.update(header)
     for names in _STEPS.values():
-        for name in names if any(one.keyword in names for one in elements) else ():
+        for name in names if given.intersection(names) else ():
             changed.pop(name, None)
     for one in elements:
         changed.add(one)
@@ -201,18 +197,21 @@ def _headers_of_frames(header: Dataset, frames: int) -> tuple[list[Dataset], lis
     The groups count as damaged if only some frames have a step of their own.
     """
     found: list[Dataset] = []
+    name = "SharedFunctionalGroupsSequence"
     try:
-        own = [_steps_of(item) for item in islice(header.get(_PER_FRAME) or (), frames)]
+        (shared,) = _steps_of(header, name, 1) or [[]]
+        name = "PerFrameFunctionalGroupsSequence"
+        own = _steps_of(header, name, frames)
         own += [[]] * (frames - len(own))
         stated = {tuple(any(one.keyword in names for one in each) for names in _STEPS.values()) for each in own}
-        damaged = [_PER_FRAME] if len(stated) > 1 else []
+        damaged = [name] if len(stated) > 1 else []
         for number, each in enumerate(own):
             if not number or each != own[number - 1]:
-                changed = _with_steps(header, each)
+                changed = _with_steps(_with_steps(header, shared), each)
                 damaged += _drop_damaged(changed)
             found.append(changed)
     except Exception:  # of pydicom, which meets hostile bytes
-        return [header] * frames, [_PER_FRAME]
+        return [header] * frames, [name]
     return found, damaged
 
 

@@ -84,13 +84,12 @@ class DicomImage:
 
         If frames are rescaled differently, it is the narrowest of their ranges that holds the values of all.
         """
-        headers = self._data.frame_headers
-        bare = [number for number, header in enumerate(headers) if not _is_shown(header)]
-        ranges = {_rescaled(_range_of(self.filled_bits, headers[number]), headers[number]) for number in bare}
+        bare = [(number, one) for number, one in enumerate(self._data.frame_headers) if not _is_shown(one)]
+        ranges = {(*sorted(_rescaled(_range_of(self.filled_bits, header), header)),) for _, header in bare}
         if len(ranges) > 1:
-            least, greatest = zip(*(_rescaled(self._ends[number], headers[number]) for number in bare), strict=True)
+            real = [_rescaled(self._ends[number], header) for number, header in bare]
             whole = min(low for low, _ in ranges), max(high for _, high in ranges)
-            fitting = [one for one in ranges if one[0] <= min(least) and max(greatest) <= one[1]]
+            fitting = [one for one in ranges if one[0] <= np.min(real) and np.max(real) <= one[1]]
             return min(fitting, key=lambda one: one[1] - one[0], default=whole)
         return ranges.pop() if ranges else (0.0, 1.0)
 
@@ -108,7 +107,7 @@ class DicomImage:
         Raises:
             ImageError: The only error.
         """
-        levels = Levels(self.path, self._range if self.photometric in data_set.GREY else (0.0, 1.0))
+        tables: dict[Any, NDArray[np.uint8]] = {}
         with contextlib.closing(self.stored_frames()) as stored:
             for header in (*self._data.frame_headers, self._data.header):
                 with limits.large_ones_in_turn(self.width * self.height):
@@ -117,10 +116,34 @@ class DicomImage:
                         return
                     with of_header.one_line(self.path):
                         # A palette of greys stays in colour: the file says that it is a colour picture.
-                        image = Image.fromarray(np.ascontiguousarray(levels.convert(values, header)))
+                        image = Image.fromarray(np.ascontiguousarray(self._converted(values, header, tables)))
                         frame = with_remarks(image.crop(self.region.box) if self.region else image, self.remarks)
                 del values
                 yield frame
+
+    def _converted(
+        self, values: NDArray[Any], header: Dataset, tables: dict[Any, NDArray[np.uint8]]
+    ) -> NDArray[np.uint8]:
+        """Convert a frame, (H, W) or (for RGB) (H, W, 3) integers as pydicom returns them, to uint8 of that shape.
+
+        ``tables`` keeps the table of levels for the next frame of the same header.
+        """
+        if values.dtype.kind not in "iu" or values.dtype.itemsize > 2:
+            raise limits.ImageError(
+                "unsupported",
+                f"{self.path}: {8 * values.dtype.itemsize}-bit pixels, not integers of at most 16 bits; "
+                "export it as 8- or 16-bit DICOM or PNG",
+            )
+        if self.photometric in data_set.COLOUR:
+            bits = int(header.BitsStored)
+            return values if bits == 8 and values.dtype == np.uint8 else _to_bytes(values, 0, 2**bits - 1)
+        unsigned, key = f"u{values.dtype.itemsize}", (id(header), values.dtype)
+        if key not in tables:
+            tables.clear()
+            every = np.arange(2 ** (8 * values.dtype.itemsize), dtype=unsigned)
+            tables[key] = _levels_of(every.view(values.dtype), header, self._range)
+        # A signed value's bit pattern is its place in the table.
+        return np.asarray(tables[key][values.view(unsigned)])
 
     def stored_frames(self) -> Generator[NDArray[Any], None, None]:
         """Yield each frame's values as pydicom returns them: (H, W) integers, or (H, W, 3) RGB; not cropped."""
@@ -180,7 +203,7 @@ def open_dicom(path: Path | str, data: bytes | None = None) -> DicomImage:
             height=height,
             frame_count=stored.options["number_of_frames"],
             region=region,
-            spacing=spacing or of_header.read_spacing(header),
+            spacing=spacing or of_header.read_spacing(stored.frame_headers[0]),
             frame_time_ms=times[0] if times else None,
             photometric=stored.options["photometric_interpretation"],
             transfer_syntax=stored.syntax,
@@ -202,53 +225,24 @@ def decode_dicom(data: bytes, path: Path | str) -> Image.Image:
     return frame
 
 
-class Levels:
-    """Converts the values of one file to 8-bit levels; rules at the top of this module."""
+def _levels_of(stored: NDArray[Any], header: Dataset, shown: tuple[float, float]) -> NDArray[np.uint8]:
+    """Return the 8-bit level of each stored value, or its colour, (N, 3); rules at the top of this module.
 
-    def __init__(self, path: Path | str, shown: tuple[float, float]) -> None:
-        """Take the file's name for messages, and the range of real values for frames that do not state one."""
-        self._path, self._shown = path, shown
-        self._header: Dataset | None = None  # that the tables are for
-        self._tables: dict[np.dtype[Any], NDArray[np.uint8]] = {}
-
-    def convert(self, values: NDArray[Any], header: Dataset) -> NDArray[np.uint8]:
-        """Convert a frame, (H, W) or (for RGB) (H, W, 3) integers as pydicom returns them, to uint8 of that shape."""
-        if values.dtype.kind not in "iu" or values.dtype.itemsize > 2:
-            raise limits.ImageError(
-                "unsupported",
-                f"{self._path}: {8 * values.dtype.itemsize}-bit pixels, not integers of at most 16 bits; "
-                "export it as 8- or 16-bit DICOM or PNG",
-            )
-        if str(header.PhotometricInterpretation) in data_set.COLOUR:
-            bits = int(header.BitsStored)
-            if bits == 8 and values.dtype == np.uint8:
-                return values
-            return _to_bytes(values, 0, 2**bits - 1)
-        if header is not self._header:
-            self._header, self._tables = header, {}
-        unsigned = f"u{values.dtype.itemsize}"
-        if values.dtype not in self._tables:
-            every = np.arange(2 ** (8 * values.dtype.itemsize), dtype=unsigned)
-            self._tables[values.dtype] = self._levels_of(every.view(values.dtype), header)
-        # A signed value's bit pattern is its place in the table.
-        return np.asarray(self._tables[values.dtype][values.view(unsigned)])
-
-    def _levels_of(self, stored: NDArray[Any], header: Dataset) -> NDArray[np.uint8]:
-        """Return the 8-bit level of each stored value, or its colour, (N, 3)."""
-        photometric = str(header.PhotometricInterpretation)
-        if photometric == data_set.PALETTE:
-            palette = read_table(header, *PALETTE_TABLES)
-            return _to_bytes(palette.look_up(stored), 0, palette.highest)
-        (slope, intercept), (low, high) = _rescaling(header), self._shown
-        values = stored * slope + intercept
-        for name in ("ModalityLUTSequence", "VOILUTSequence"):
-            if header.get(name):
-                table = read_table(header[name][0], "LUT")
-                values, low, high = table.look_up(values), 0.0, float(table.highest)
-        if "WindowCenter" in header and not header.get("VOILUTSequence"):
-            values, low, high = _windowed(values, header), 0.0, 1.0
-        levels = _to_bytes(values, low, high)
-        return 255 - levels if photometric == "MONOCHROME1" else levels
+    ``shown`` are the real values that become black and white without a window.
+    """
+    photometric = str(header.PhotometricInterpretation)
+    if photometric == data_set.PALETTE:
+        palette = read_table(header, *PALETTE_TABLES)
+        return _to_bytes(palette.look_up(stored), 0, palette.highest)
+    (low, high), values = shown, _rescaled(stored, header)
+    for name in ("ModalityLUTSequence", "VOILUTSequence"):
+        if header.get(name):
+            table = read_table(header[name][0], "LUT")
+            values, low, high = table.look_up(values), 0.0, float(table.highest)
+    if "WindowCenter" in header and not header.get("VOILUTSequence"):
+        values, low, high = _windowed(values, header), 0.0, 1.0
+    levels = _to_bytes(values, low, high)
+    return 255 - levels if photometric == "MONOCHROME1" else levels
 
 
 def _windowed(values: NDArray[np.float64], header: Dataset) -> NDArray[np.float64]:
@@ -268,19 +262,11 @@ def _is_shown(header: Dataset) -> bool:
     return "WindowCenter" in header or any(map(header.get, ("VOILUTSequence", "ModalityLUTSequence")))
 
 
-def _rescaling(header: Dataset) -> tuple[float, float]:
-    """Return the slope and the intercept; a modality table stands in place of them."""
-    if header.get("ModalityLUTSequence"):
-        return 1.0, 0.0
+def _rescaled(values: Any, header: Dataset) -> NDArray[np.float64]:
+    """Return stored values after rescaling, in place of which a modality table may stand."""
     slope, intercept = (data_set.numbers(header, name)[:1] for name in ("RescaleSlope", "RescaleIntercept"))
-    return (slope or [1.0])[0], (intercept or [0.0])[0]
-
-
-def _rescaled(ends: tuple[int, int], header: Dataset) -> tuple[float, float]:
-    """Return the range of real values of a range of stored values."""
-    slope, intercept = _rescaling(header)
-    low, high = sorted(end * slope + intercept for end in ends)
-    return low, high
+    real = np.asarray(values, np.float64)
+    return real if header.get("ModalityLUTSequence") else real * (*slope, 1.0)[0] + (*intercept, 0.0)[0]
 
 
 def _range_of(bits: int, header: Dataset) -> tuple[int, int]:
