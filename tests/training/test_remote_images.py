@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import http.server
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +71,52 @@ def test_what_cannot_be_is_refused_in_one_line(conditional: Path, tmp_path: Path
     assert "is not a URL such as s3://bucket/folder" in refused("data", "import", "url", tmp_path, tmp_path / "x")
     small_checkpoint(tmp_path / "one", "dcgan", 0)
     assert "a generator with several classes" in refused("gan", "sample", tmp_path / "one", "--class", "all")
+
+
+class Leading(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder, and sends who asks for ``2.png`` elsewhere."""
+
+    goal = ""
+
+    def send_head(self) -> Any:
+        if not self.path.endswith("2.png"):
+            return super().send_head()
+        self.send_response(302)
+        self.send_header("Location", self.goal)
+        self.end_headers()
+        return None
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def leading(tmp_path: Path) -> Iterator[str]:
+    pytest.importorskip("aiohttp")
+    for name in ("1.png", "2.png"):
+        (tmp_path / "set" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "set" / name).write_bytes(name.encode())
+    handler = lambda *args: Leading(*args, directory=str(tmp_path))  # noqa: E731
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "goal",
+    [
+        *("http://localhost:9/x", "https://localhost/x", "http://127.0.0.1:9/x", "ftp://127.0.0.1/x", "//localhost/x"),
+        *("file:///etc/passwd", "http://127.0.0.1@localhost/x", "/set/1.png", "1.png"),
+    ],
+)
+def test_a_server_cannot_lead_elsewhere(
+    leading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, goal: str
+) -> None:
+    monkeypatch.setattr(Leading, "goal", goal)
+    command = ("data", "import", "url", f"{leading}/set/", tmp_path / "out")
+    if goal.endswith("1.png"):
+        assert succeed(*command).json["copied"] == 2
+        assert contents(tmp_path / "out") == {"1.png": b"1.png", "2.png": b"1.png"}
+    else:
+        assert f"URL {leading}/set/: leads to " in refused(*command)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import functools
 import gzip
 import io
 import logging
@@ -16,7 +17,7 @@ import re
 import unicodedata
 import zlib
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean, reason, refusing
@@ -34,7 +35,11 @@ _OTHER_FILES = {
     b"%PDF": "a PDF",
     b"\x89PNG": "a picture",
 }
-_UNKNOWN = frozenset(("", "nan", "na", "n/a", "#n/a", "none", "null", "unknown", "?", "-"))  # patients
+_NOTHING = frozenset(("", "nan", "na", "n/a", "#n/a", "<na>", "none", "null"))  # as R, pandas, Excel and JSON write it
+_UNKNOWN = _NOTHING | {"unknown", "?", "-"}  # patients
+_WHOLE = re.compile(r"[+-]?\d{1,15}(?:[.,]0*|[.,]?0*e[+-]?00?)?")
+# Classes that are more often one than two.
+_ALIKE = {**dict.fromkeys(("1", "yes", "y", "t"), "true"), **dict.fromkeys(("0", "no", "n", "f"), "false")}
 _SHORTENED = re.compile(r"\d[.,]\d+e\+\d+", re.IGNORECASE)  # a long number as Excel shortens it
 
 
@@ -248,32 +253,71 @@ def named_files(folder: Path, rows: Iterable[Row]) -> list[str]:
     return found
 
 
-# ---- names of patients
+# ---- names of classes and patients
 
 
-def one_spelling(cells: Iterable[str], where: str) -> dict[str, str]:
+@functools.lru_cache(10_000)
+def class_key(name: str) -> str:
+    """Return what all spellings of a class share: ``0``, ``0.0`` and ``00``; any case, Unicode form and spaces."""
+    key = " ".join(unicodedata.normalize("NFKC", name).casefold().replace("_", " ").split())
+    return str(int(re.split("[.,e]", key)[0])) if _WHOLE.fullmatch(key) else key
+
+
+def class_names(names: Iterable[str], where: str) -> dict[str, str]:
+    """Return one spelling for each name of a class, the first; warn where any were joined, or seem to be one."""
+    found = one_spelling(names, where, "classes")
+    alike: dict[str, list[str]] = {}
+    for name in dict.fromkeys(found.values()):
+        key = re.sub(r"[\W_]+(?=[^\W\d])|(?<!\d)[\W_]+(?=\d)", "", class_key(name))  # 1.5 is not 15
+        alike.setdefault(_ALIKE.get(key, key), []).append(name)
+    for several in alike.values():
+        if len(several) > 1:
+            words = "%s: %s look like one class, but count as %d; spell them alike if they are one"
+            log.warning(words, where, " and ".join(map(repr, several)), len(several))
+    return found
+
+
+def check_inner(folder: Path, inner: Iterable[PurePath], classes: Iterable[str]) -> None:
+    """Refuse folders of another of the classes inside that of one; ``inner`` are those with images, relative to it."""
+    others = {class_key(name) for name in classes} - {class_key(folder.name)}
+    for path in inner:
+        if others & set(map(class_key, path.parts)):
+            what = f"is the folder of a class inside that of another, {folder.name!r}"
+            raise SonoforgeError(f"{folder / path}: {what}; move it beside that, or rename it if it is none")
+
+
+def labels_in(cells: Iterable[str], where: str) -> list[str]:
+    """Return the labels in cells, empty where one says ``NA``, ``nan``, ``None`` or the like; warn of those."""
+    labels = [" ".join(cell.split()) for cell in cells]
+    if said := [cell for cell in labels if cell and class_key(cell) in _NOTHING]:
+        words = "%s: %s counts as no label (rows: %d); give it another name if it is a class"
+        log.warning(words, where, " or ".join(map(repr, [*dict.fromkeys(said)][:3])), len(said))
+    return ["" if class_key(cell) in _NOTHING else cell for cell in labels]
+
+
+def one_spelling(cells: Iterable[str], where: str, kind: str = "patients") -> dict[str, str]:
     """Return one name for each patient's cells: ``1``, ``1.0`` and ``01`` are one, and so are ``P7`` and ``p7 ``.
 
     Warn about merged spellings, and about cells for an unknown patient, who gets an empty name. Merging two patients
-    costs an image of the training part; splitting one breaks the sealed folds.
+    costs an image of the training part; splitting one breaks the sealed folds. Another ``kind`` has no unknown name.
     """
     spellings: dict[str, dict[str, None]] = {}
     for cell in cells:
-        key = " ".join(unicodedata.normalize("NFKC", cell).casefold().split())
-        key = re.sub(r"(\d)[.,]0+$", r"\1", key) if re.fullmatch(r"\d+[.,]0+", key) else key
-        key = "" if key in _UNKNOWN else re.sub(r"(?<![\d.])0+(?=\d)", "", key)
+        key = class_key(cell)
+        if kind == "patients":
+            key = "" if key in _UNKNOWN else re.sub(r"(?<![\d.])0+(?=\d)", "", key)
         spellings.setdefault(key, {})[cell] = None
     several = [own for key, own in spellings.items() if key and len(own) > 1]
     if several:
         shown = "; ".join(" and ".join(map(repr, list(own)[:3])) for own in several[:3])
         more = f" and {len(several) - 3} more" if len(several) > 3 else ""
-        words = "%s: patients that differ only in spelling count as one: %s%s; rename them if they are not"
-        log.warning(words, where, shown, more)
+        words = "%s: %s that differ only in spelling count as one: %s%s; rename them if they are not"
+        log.warning(words, where, kind, shown, more)
     unknown = [cell for cell in spellings.get("", ()) if cell]
     if unknown:
         log.warning("%s: %s count as unknown patients, each image on its own", where, ", ".join(map(repr, unknown[:3])))
     short = next((cell for own in spellings.values() for cell in own if _SHORTENED.fullmatch(cell)), None)
     if short is not None:
-        words = "%s: %r may be a long number that a spreadsheet shortened, merging patients; save the column as text"
-        log.warning(words, where, short)
+        words = "%s: %r may be a long number that a spreadsheet shortened, merging %s; save the column as text"
+        log.warning(words, where, short, kind)
     return {cell: next(iter(own)) if key else "" for key, own in spellings.items() for cell in own}

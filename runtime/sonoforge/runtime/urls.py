@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from sonoforge.runtime.errors import SonoforgeError, install_extra, reason
 
@@ -29,7 +29,8 @@ def open_url(what: str, url: str) -> tuple[Any, str]:
     try:
         import fsspec  # noqa: PLC0415 - an extra, and slow to import
 
-        files, root = fsspec.core.url_to_fs(url)
+        traced = {"client_kwargs": {"trace_configs": [_staying(what, url)]}} if parts.scheme[:4] == "http" else {}
+        files, root = fsspec.core.url_to_fs(url, **traced)
     except ImportError as error:
         ours = parts.scheme in ("s3", "s3a") or error.name == "fsspec"
         remedy = f"run {install_extra('remote')}" if ours else reason(error)
@@ -41,6 +42,21 @@ def open_url(what: str, url: str) -> tuple[Any, str]:
     return files, str(root).rstrip("/")
 
 
+def _staying(what: str, url: str) -> Any:
+    """Return what refuses a redirect to another server, or from https to anything else."""
+    import aiohttp  # noqa: PLC0415 - what fsspec opens http:// with
+
+    async def check(session: object, context: object, found: Any) -> None:
+        headers = found.response.headers
+        goal = urlsplit(urljoin(str(found.url), headers.get("Location") or headers.get("URI", "")))
+        if (goal.scheme, goal.netloc) not in ((found.url.scheme, found.url.authority), ("https", found.url.host)):
+            raise SonoforgeError(f"{what} {url}: leads to {reason(goal.geturl())}; give that URL if you trust it")
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(check)
+    return trace
+
+
 @contextlib.contextmanager
 def clear_errors(what: str, url: str) -> Iterator[None]:
     """Turn a file system's errors into a one-line `SonoforgeError`."""
@@ -49,6 +65,8 @@ def clear_errors(what: str, url: str) -> Iterator[None]:
     except SonoforgeError:
         raise
     except Exception as error:  # each file system has errors of its own
+        if isinstance(error.__cause__, SonoforgeError):  # of `_staying`
+            raise error.__cause__ from error
         remedy = "check that bucket or folder exists and that you may use it; --debug shows more"
         if "credential" in str(error).lower():
             remedy = "pass credentials in the usual way, such as AWS_PROFILE"

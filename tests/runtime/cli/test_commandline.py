@@ -105,7 +105,7 @@ def test_an_alias_is_another_name_of_the_same_setting(tmp_path: Path) -> None:
         (("a", "--set", "gan.rat=.1"), "did you mean gan.rate?"),
         (("a", "--set", "gan.rate"), "must be KEY=VALUE"),
         (("a", "--set", "gan.rate=2"), "--set gan.rate must be at most 1, not 2.0"),
-        (("a", "--set", "made.mirrored=yes"), "--set made.mirrored must be true or false, not 'yes'"),
+        (("a", "--set", "made.mirrored=maybe"), "--set made.mirrored must be true or false, not 'maybe'"),
         (("a", "--mirrored"), "--mirrored is a setting, not a flag; use --set made.mirrored=VALUE"),
         (("a", "--gan-rate", "1"), "--gan-rate is a setting, not a flag; use --set gan.rate=VALUE"),
         (("a", "--mirored"), "did you mean --set made.mirrored=VALUE?"),
@@ -130,6 +130,17 @@ def test_a_config_file_fills_what_the_flags_leave(tmp_path: Path, suffix: str) -
     assert parse("y", "--epochs", "5", "--no-resume", file=file) == Config(("y",), 5, 0.01, arms=("gan",))
 
 
+@pytest.mark.parametrize("word", ["yes", "no", "On", "off", "TRUE", "False", "true"])
+def test_yaml_is_text_until_a_setting_is_known_to_be_something_else(tmp_path: Path, word: str) -> None:
+    pytest.importorskip("yaml")
+    file = tmp_path / "c.yaml"
+    file.write_text(f"paths: [no, 012, 1.0, 2024-01-01, 'null']\nepochs: 012\nrate: 1e-3\nresume: {word}\nseed: ~\n")
+    expected = Config(
+        ("no", "012", "1.0", "2024-01-01", "null"), 12, 0.001, resume=word.lower() in ("yes", "on", "true")
+    )
+    assert parse(file=file) == expected
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -137,7 +148,7 @@ def test_a_config_file_fills_what_the_flags_leave(tmp_path: Path, suffix: str) -
         ('{"epochs": 2.5}', "--epochs must be a whole number, not 2.5"),
         ('{"epochs": true}', "--epochs must be a whole number, not True"),
         ('{"epochs": [3]}', "--epochs must be a whole number, not [3]"),
-        ('{"resume": "yes"}', "--resume must be true or false, not 'yes'"),
+        ('{"resume": "maybe"}', "--resume must be true or false, not 'maybe'"),
         ('{"budget": {"a": 1}}', "unknown setting 'budget.a' (did you mean budget?)"),
         ('{"arms": 3}', "--arms must be a list, not 3"),
         ("[1]", "holds a list"),

@@ -259,6 +259,23 @@ def test_a_loss_and_a_trade_are_called_so_and_the_advice_follows(
     assert "KEEP THE ORIGINAL: most of these scans trained the network" in seen
 
 
+def test_labels_count_in_any_spelling_and_where_there_are_any(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cells = ("benign", "BENIGN ", "ｎｏｒｍａｌ", "NA", "nan", "", "None")
+    data = write_csv(tmp_path / "a.csv", {f"{i}.png": cell for i, cell in enumerate(cells)})
+    labels, _, _ = adapting.read_scans(data, ("normal", "benign"))
+    assert [*labels.values()] == ["benign", "benign", "normal", "", "", "", ""]
+    assert "'NA' or 'nan' or 'None' counts as no label (rows: 3)" in caplog.text
+    data = write_csv(tmp_path / "b.csv", {"a.png": "0.0", "b.png": "1", "c.png": "01"})
+    assert [*adapting.read_scans(data, ("0", "1.0"))[0].values()] == ["0", "1.0", "1.0"]
+
+
+def test_a_folder_of_one_class_inside_another_is_refused(bundle: Path, tmp_path: Path) -> None:
+    for name in ("benign", "malignant", "benign/normal"):
+        factory.write_scans(tmp_path / "ours" / name, [len(name)])
+    line = refused("adapt", bundle, "--data", tmp_path / "ours", "--out", tmp_path / "site")
+    assert "benign/normal: is the folder of a class inside that of another" in line
+
+
 def test_what_cannot_be_fitted_is_refused_in_one_line(bundle: Path, gained: dict[str, str], tmp_path: Path) -> None:
     few = write_csv(tmp_path / "few.csv", dict(list(gained.items())[:4]))
     absent = {f"{i}.png": "benign" if i % 2 else "malignant" for i in range(12)}

@@ -238,3 +238,62 @@ def test_outlines_are_told_from_scans(tmp_path: Path, shared: Path) -> None:
         assert is_outline(tmp_path / f"{number}.png")
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n")
     assert not is_outline(tmp_path / "bad.png")
+
+
+@pytest.mark.parametrize(
+    ("place", "word"),
+    [
+        ("benign/malignant", "refused"),
+        ("benign/Malignant ", "refused"),
+        ("benign/2024/malignant/left", "refused"),
+        ("malignant/benign", "refused"),
+        ("benign/normal", "refused"),  # of BUSI's classes, though there is no folder of it beside
+        ("benign/tumour", "said"),
+        ("benign/benign", ""),
+        ("benign/p1", ""),
+        ("benign/masks", ""),
+    ],
+)
+def test_a_folder_of_one_class_inside_another_is_not_silent(
+    tmp_path: Path, place: str, word: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    save(scans(tmp_path) / place / "9.png", draw_scan(99, 60))
+    with caplog.at_level(logging.WARNING):
+        if word == "refused":
+            with pytest.raises(
+                SonoforgeError, match=f"{place}: is the folder of a class inside that of another"
+            ) as caught:
+                read_dataset(tmp_path)
+            assert "\n" not in str(caught.value)
+            with pytest.raises(SonoforgeError):
+                read_dataset(tmp_path, fewest_classes=1)
+        else:
+            assert len(read_dataset(tmp_path).items) == 7
+    assert bool("count as benign" in caplog.text) is (word == "said")
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_such_a_folder_is_not_silent_in_a_part_of_a_split(tmp_path: Path, part: str) -> None:
+    for own in ("train", "test"):
+        scans(tmp_path / own)
+    save(tmp_path / part / "benign" / "malignant" / "9.png", draw_scan(99, 60))
+    with pytest.raises(SonoforgeError, match=f"{part}/benign/malignant: is the folder of a class"):
+        read_dataset(tmp_path)
+
+
+def test_a_finer_class_inside_a_coarse_one_is_counted_there_with_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scans(tmp_path / "lesion")
+    save(tmp_path / "healthy" / "1.png", draw_scan(99, 60))
+    with caplog.at_level(logging.WARNING):
+        assert read_dataset(tmp_path).classes == ("healthy", "lesion")
+    assert f"lesion/malignant: its images count as lesion; give --data {tmp_path}/lesion" in caplog.text
+
+
+def test_folders_are_classes_whatever_they_are_called(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for seed, name in enumerate(("NA", "none", "0", "0.0", "yes", "1")):
+        save(tmp_path / name / f"{seed}.png", draw_scan(seed, 60))
+    with caplog.at_level(logging.WARNING):
+        assert read_dataset(tmp_path).classes == ("0", "1", "NA", "none", "yes")
+    assert "'0' and '0.0'" in caplog.text and "'1' and 'yes' look like one class" in caplog.text

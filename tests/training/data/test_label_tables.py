@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -162,7 +163,7 @@ def test_columns_with_several_1s_are_questions_of_their_own(tmp_path: Path, rows
     path = shutil.make_archive(str(tmp_path / "set"), "zip", root)
     zipped = load_images(ImageSource((f"{path}:malignant",), 0, 0, tmp_path / "store")).dataset
     assert read(zipped) == read(asked)
-    with pytest.raises(SonoforgeError, match="no table of images has a column 'cyst'"):
+    with pytest.raises(SonoforgeError, match=r"_classes.csv: has no column .cyst., only benign, malignant"):
         read_dataset(f"{root}:cyst")
 
 
@@ -218,3 +219,202 @@ def test_a_table_of_other_facts_does_not_touch_class_folders(tmp_path: Path) -> 
     slices = scans(tmp_path / "one" / "liver").parent
     (slices / "metadata.csv").write_text("file,volume,slice\nliver/a.png,v1,1\nliver/b.png,v1,2\n")
     assert read_dataset(slices, fewest_classes=1).classes == ("liver",)
+
+
+# ---- spellings of labels
+
+
+@pytest.mark.parametrize(
+    ("cells", "classes", "said"),
+    [
+        (["0", "0.0", "1"], ["0", "0", "1"], "'0' and '0.0'"),
+        (["1.0", "1", "01"], ["1.0"] * 3, "'1.0' and '1' and '01'"),
+        (["1e0", "+1", "2"], ["1e0", "1e0", "2"], "'1e0' and '+1'"),
+        (['"1,0"', "1.", "1.000000e+00"], ["1,0"] * 3, "'1,0' and '1.'"),
+        (["-0", "0", "-1"], ["-0", "-0", "-1"], "'-0' and '0'"),
+        (["True", "TRUE", "true "], ["True"] * 3, "'True' and 'TRUE' and 'true'"),
+        (["Benign", "benign", "BENIGN"], ["Benign"] * 3, "'Benign' and 'benign'"),
+        (["ｂｅｎｉｇｎ", "benign", "１"], ["ｂｅｎｉｇｎ", "ｂｅｎｉｇｎ", "１"], "count as one"),
+        (["bösartig", unicodedata.normalize("NFD", "bösartig"), "x"], ["bösartig", "bösartig", "x"], "count as one"),
+        (["no_lesion", "no lesion", "x"], ["no_lesion", "no_lesion", "x"], "'no_lesion' and 'no lesion'"),
+        (["BI-RADS 4", "birads4", "x"], ["BI-RADS 4", "birads4", "x"], "look like one class, but count as 2"),
+        (["1", "True", "x"], ["1", "True", "x"], "look like one class"),
+        (["0", "no", "yes"], ["0", "no", "yes"], "look like one class"),
+        (["1.5", "1.50", "15"], ["1.5", "1.50", "15"], ""),
+        (["1.10", "1.1", "11"], ["1.10", "1.1", "11"], ""),
+        (["HER2+", "HER2-", "HER2"], ["HER2+", "HER2-", "HER2"], ""),
+        (["1234567890123456789", "1234567890123456788", "1"], None, ""),
+        (["NA", "a", "b"], ["", "a", "b"], "'NA' counts as no label (rows: 1)"),
+        (["nan", "NaN", "a"], ["", "", "a"], "'nan' or 'NaN' counts as no label (rows: 2)"),
+        (["None", "<NA>", "a"], ["", "", "a"], "(rows: 2)"),
+        (["null", "N/A", "a"], ["", "", "a"], "(rows: 2)"),
+        (["#N/A", "  ", "a"], ["", "", "a"], "(rows: 1)"),
+        (["", "a", "b"], ["", "a", "b"], ""),
+        (["unknown", "nano", "nancy"], ["unknown", "nano", "nancy"], ""),
+    ],
+)
+def test_labels_that_differ_only_in_spelling_are_one_class_with_a_word(
+    tmp_path: Path, cells: list[str], classes: list[str] | None, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = "".join(f"{file},{cell}\n" for file, cell in zip(LABELS, cells, strict=True))
+    (scans(tmp_path) / "labels.csv").write_text("file,label\n" + text, encoding="utf-8")
+    with caplog.at_level(logging.WARNING):
+        found = read(read_dataset(tmp_path, fewest_classes=1))
+    assert [found.get(file, "") for file in LABELS] == (classes or cells)
+    assert said in caplog.text if said else not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("metadata.csv", "file_name,label\na.png,NaN\nb.png,1\nc.png,0\n"),
+        ("metadata.jsonl", '{"file_name":"a.png","label":NaN}\n{"file_name":"b.png","label":1.0}\n'
+         '{"file_name":"c.png","label":0}\n'),
+        ("metadata.jsonl", '{"file_name":"a.png"}\n{"file_name":"b.png","label":1}\n{"file_name":"c.png","label":0}\n'),
+        ("dataset.json", '{"labels": [["a.png", null], ["b.png", 1], ["c.png", 0.0]]}'),
+        ("labels.json", '{"a.png": "NA", "b.png": 1, "c.png": 0}'),
+        ("labels.csv", "image,x,y\na.png,,0\nb.png,0,1\nc.png,1,0\n"),
+    ],
+)  # fmt: skip
+def test_what_says_nothing_is_no_label_in_any_format(tmp_path: Path, name: str, text: str) -> None:
+    (scans(tmp_path) / name).write_text(text)
+    asked = f"{tmp_path / name}:x" if "x,y" in text else tmp_path
+    answers = {file: float(label) for file, label in read(read_dataset(asked)).items()}
+    assert answers == ({"b.png": 0, "c.png": 1} if "x,y" in text else {"b.png": 1, "c.png": 0})
+
+
+def test_tables_of_two_parts_spell_numbers_each_in_its_way(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As pandas writes them: a column with a missing cell is one of floats."""
+    for number, (part, labels) in enumerate({"train": ("0", "1", "0"), "val": ("0.0", "1.0", "")}.items()):
+        scans(tmp_path / part, first=3 * number)
+        (tmp_path / part / "labels.csv").write_text(table("file,label", dict(zip(LABELS, labels, strict=True))))
+    with caplog.at_level(logging.WARNING):
+        dataset = read_dataset(tmp_path)
+    assert dataset.classes == ("0", "1") and len(dataset.items) == 5
+    assert "'0' and '0.0'; '1' and '1.0'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("a.png,x,1,train\na.png,x,2,train\n", "line 3 gives a.png another group than an earlier line"),
+        ("a.png,x,1,train\na.png,x,1,test\n", "line 3 gives a.png another split than an earlier line"),
+        ("a.png,x,1,train\na.png,y,1,train\n", "line 3 says that a.png is 'y', an earlier line 'x'"),
+        ("a.png,1,1,train\na.png,1.0,1.0,\na.png,,,train\n", ""),
+        ("a.png,,1,train\na.png,1,,\n", ""),
+    ],
+)
+def test_rows_that_disagree_about_an_image_are_refused(tmp_path: Path, rows: str, message: str) -> None:
+    (scans(tmp_path) / "labels.csv").write_text(f"file,label,patient,split\n{rows}b.png,z,3,test\n")
+    if message:
+        with pytest.raises(SonoforgeError, match=message):
+            read_dataset(tmp_path)
+    else:
+        dataset = read_dataset(tmp_path)
+        assert read(dataset) == {"a.png": "1", "b.png": "z"}
+        assert [(item.group, item.split) for item in dataset.items] == [("1", "train"), ("3", "test")]
+
+
+def test_an_image_in_both_tables_of_a_split_is_refused(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        (scans(tmp_path) / f"{part}.csv").write_text("image,label\na,x\nb,y\n")
+    with pytest.raises(SonoforgeError, match=r"train.csv: lists a.png, as another table of"):
+        read_dataset(tmp_path)
+
+
+# ---- files that were uploaded elsewhere
+
+PLACES = {
+    "/data/upload/3/{mark}-{name}": True,
+    "/data/local-files/?d=mine/images/{name}": False,
+    "/data/local-files/?d=mine%2F{name}": False,
+    "s3://bucket/project/{name}": False,
+    "https://labels.example/data/upload/12/{mark}-{name}?token=a/b": True,
+}
+
+
+def as_exported(form: str, labels: dict[str, str]) -> str:
+    """The three forms in which Label Studio exports choices."""
+    if form == "csv":
+        head = "annotation_id,annotator,choice,created_at,id,image,lead_time,updated_at\n"
+        return head + "".join(
+            f"1,1,{own},2024-01-01,{i},{path},3.1,2024\n" for i, (path, own) in enumerate(labels.items())
+        )
+    if form == "json-min":
+        return json.dumps([{"image": path, "id": i, "choice": own} for i, (path, own) in enumerate(labels.items())])
+    result = {"from_name": "choice", "to_name": "image", "type": "choices"}
+    box = {"from_name": "where", "type": "rectanglelabels", "value": {"x": 1, "rectanglelabels": ["y"]}}
+    return json.dumps([
+        {
+            "id": i,
+            "data": {"image": path},
+            "annotations": [
+                {"was_cancelled": True, "result": [{**result, "value": {"choices": ["wrong"]}}]},
+                {"was_cancelled": False, "result": [box, {**result, "value": {"choices": [own]}}]},
+            ],
+        }
+        for i, (path, own) in enumerate(labels.items())
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["csv", "json-min", "json"])
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("marked", [True, False])
+def test_label_studios_exports_find_the_images_by_name(
+    tmp_path: Path, form: str, place: str, marked: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = {place.format(mark="0000feef", name=name): label for name, label in LABELS.items()}
+    kept = marked and PLACES[place]
+    scans(tmp_path / "images", tuple(f"0000feef-{name}" if kept else name for name in LABELS))
+    path = tmp_path / f"project-3.{form[:4].strip('-')}"
+    path.write_text(as_exported(form, labels))
+    for given in (tmp_path, f"{tmp_path}:choice", path, f"{path}:choice"):
+        with caplog.at_level(logging.WARNING):
+            found = read(read_dataset(given))
+        assert {file[-5:]: label for file, label in found.items()} == LABELS
+        assert "3 files, as uploaded elsewhere" in caplog.text
+        caplog.clear()
+    next((tmp_path / "images").glob("*a.png")).rename(tmp_path / "images" / "d.png")
+    messages = set()
+    for given in (tmp_path, f"{tmp_path}:choice", path, f"{path}:choice"):
+        with pytest.raises(SonoforgeError, match=r"names .*a\.png") as caught:
+            read_dataset(given)
+        messages.add(str(caught.value))
+    assert len(messages) == 1
+
+
+def test_an_uploaded_name_that_two_images_have_is_refused_unless_its_folder_tells_them_apart(tmp_path: Path) -> None:
+    scans(tmp_path / "one", ("a.png",))
+    scans(tmp_path / "two", ("a.png", "b.png"), 1)
+    path = tmp_path / "table.csv"
+    path.write_text("image,label\n/data/upload/1/0000feef-a.png,x\n/data/upload/1/0000feef-b.png,y\n")
+    with pytest.raises(SonoforgeError, match="line 2 names"):
+        read_dataset(path)
+    path.write_text("image,label\n/data/local-files/?d=s/one/a.png,x\n/data/local-files/?d=s/two/b.png,y\n")
+    assert read(read_dataset(path)) == {"one/a.png": "x", "two/b.png": "y"}
+    path.write_text("image,label\n/data/other/a.png,x\n/elsewhere/b.png,y\n")  # not uploaded: another set's, perhaps
+    with pytest.raises(SonoforgeError, match="line 2 names"):
+        read_dataset(path)
+
+
+def test_a_damaged_table_is_named_where_nothing_else_has_classes(tmp_path: Path) -> None:
+    (scans(tmp_path) / "metadata.jsonl").write_text(
+        '{"file_name": "a.png", "label": "x"}\n{"file_name": "b.png" "y"}\n'
+    )
+    with pytest.raises(SonoforgeError, match=r"metadata.jsonl: cannot be read as JSON"):
+        read_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "classes", "images"), [("train_labels", 2, 24), ("r_labels", 2, 17)])
+def test_the_tables_of_kept_cases_are_read(shared: Path, tmp_path: Path, name: str, classes: int, images: int) -> None:
+    path = shared / "cases" / "labels-float-and-NA" / f"{name}.csv"
+    if not path.is_file():
+        pytest.skip("the case is not at hand")
+    parts = [path] if name == "r_labels" else [path, path.with_name("val_labels.csv")]
+    for number, part in enumerate(parts):
+        place = tmp_path / part.stem.partition("_")[0] if len(parts) > 1 else tmp_path
+        rows = [line.split(",")[0].strip('"') for line in part.read_text().splitlines()[1:]]
+        scans(place, tuple(rows), 100 * number)
+        shutil.copy(part, place / "labels.csv")
+    dataset = read_dataset(tmp_path)
+    assert len(dataset.classes) == classes and len(dataset.items) == images

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scans import draw_scan, save
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.data.cache import open_cache
 from sonoforge.training.data.datasets import Dataset, read_dataset
@@ -156,3 +157,30 @@ def test_what_does_not_fit_is_refused(
     path.write_text("{}")
     with pytest.raises(SonoforgeError, match="'collections' is not a list"):
         read_collections([path])
+
+
+def test_names_in_yaml_are_taken_as_written(tmp_path: Path) -> None:
+    """YAML 1.1 would read most of them as something else than text."""
+    first = ("no", "yes", "on", "012", "1.0", "2024-01-01", "1:30", "null")
+    for number, name in enumerate((*first, "0", "1")):
+        scan = draw_scan(number, 48)
+        save(tmp_path / ("a" if name in first else "b") / name / f"{number}.png", scan)
+    renamed = {"no": "off", "yes": "y", "on": "n", "012": "1e3", "1.0": "1.10", "2024-01-01": "2024-02-30", "1:30": "~"}
+    lines = [f"{old}: {new}" for old, new in renamed.items()]
+    path = tmp_path / "collections.yaml"
+    path.write_text(f"collections:\n  - {{folder: a, classes: {{{', '.join(lines)}, null: null}}}}\n")
+    assert set(read_collections([path]).classes) == {*renamed.values()} - {"~"}
+    path.write_text("collections:\n  - {folder: a, classes: {no: 0, yes: 1, on: 1}}\n  - {folder: b, name: 2024}\n")
+    pooled = read_collections([path])
+    counts = by_class(pooled)
+    assert counts["0"] == 2 and counts["1.0"] == 4 and "1" not in counts and "2024" in pooled.collections
+
+
+def test_classes_that_collections_spell_differently_are_one_with_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, name in enumerate(("a/0", "a/1", "b/0.0", "b/1.0")):
+        save(tmp_path / name / f"{number}.png", draw_scan(number, 48))
+    pooled = read_collections([tmp_path / "a", tmp_path / "b"])
+    assert pooled.classes == ("0", "1") and by_class(pooled) == {"0": 2, "1": 2}
+    assert "a+b: classes that differ only in spelling count as one: '0' and '0.0'" in caplog.text

@@ -161,6 +161,10 @@ def labels(*lines: str) -> Callable[[Path], None]:
     return lambda root: (shutil.rmtree(root), sets.yolo(root, *lines))[0]
 
 
+def classes_txt(text: str) -> Callable[[Path], None]:
+    return lambda root: ((root / "data.yaml").unlink(), (root / "classes.txt").write_text(text))[0]
+
+
 def annotations(**change: Any) -> Callable[[Path], None]:
     def make(root: Path) -> None:
         shutil.rmtree(root)
@@ -189,6 +193,9 @@ REFUSED = [
     ("yolo", "", labels(), "--mode roi cuts out each object, --multilabel"),
     ("yolo", "--multilabel --mode roi", labels(), "--multilabel cannot be combined with --mode roi"),
     ("yolo", "", lambda root: (root / "data.yaml").unlink(), "data.yaml"),
+    ("yolo", "", edit("data.yaml", "benign", ""), "one without a name"),
+    ("yolo", "", edit("data.yaml", "benign", "[a]"), "names is not a list"),
+    ("yolo", "", classes_txt("benign\n\nmalignant\n"), "one without a name"),  # which would shift the classes after it
     ("yolo", "", edit("data.yaml", "names", "kpt_shape: [1, 2]\nnames"), "kpt_shape"),
     ("coco", "", annotations(images=[{"id": 0, "file_name": "../../secret.png"}]), "'../../secret.png'"),
     ("coco", "", annotations(annotations=[{"image_id": 5, "category_id": 1}]), "annotation 1: its image or category"),
@@ -220,6 +227,61 @@ def test_what_is_wrong_is_refused_in_one_line(
     sets.WRITERS[form](tmp_path / "set")
     harm(tmp_path / "set")
     assert words in refused("data", "import", form, tmp_path / "set", tmp_path / "out", *options.split())
+
+
+def objects(*drawn: object, box: object = (10, 8, 46, 43)) -> Callable[[Path], None]:
+    """An annotation for each outline, all of one picture."""
+    own = [{"image_id": 0, "category_id": 1, "segmentation": each, "bbox": box} for each in drawn]
+    return annotations(annotations=own)
+
+
+@pytest.mark.parametrize(
+    ("form", "harm", "masked"),
+    [
+        *(
+            ("coco", objects([sets.LESION], empty, box=box), box is not None)
+            for empty in ([], [[]], [[], []], None, [[1, 2]], [[1, 2, 3, 4]], {"size": [60, 80], "counts": []})
+            for box in ((10, 8, 46, 43), None)
+        ),
+        ("coco", objects([[], sets.LESION]), True),
+        ("yolo", labels("0 .5 .5 .5 .5\n0\n"), False),
+        ("yolo", labels("0\n"), False),
+        ("yolo", labels("0 .5 .5 .5 .5\n0 .1 .1 .9 .1 .5 .9\n"), True),
+    ],
+)
+def test_an_object_without_an_outline_is_its_box_or_only_its_class(
+    tmp_path: Path, form: str, harm: Callable[[Path], object], masked: bool
+) -> None:
+    sets.WRITERS[form](tmp_path / "set")
+    harm(tmp_path / "set")
+    assert succeed("data", "import", form, tmp_path / "set", tmp_path / "out").json["images"] == {"benign": 1}
+    command = ("data", "import", form, tmp_path / "set", tmp_path / "masked", "--masks")
+    if masked:
+        succeed(*command)
+        masks = [np.asarray(Image.open(path)) for path in (tmp_path / "masked" / "benign").glob("*_mask*.png")]
+        assert masks and all(mask.any() for mask in masks)
+    else:
+        assert "an object has neither outline nor box" in refused(*command)
+
+
+@pytest.mark.parametrize("listed", ["[{}, {}, cyst]", "\n  0: {}\n  1: {}\n  2: cyst", "\n- {}\n- {}\n- cyst"])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("no", "yes"),
+        ("on", "off"),
+        ("y", "n"),
+        ("012", "1e3"),
+        ("1.0", "0x10"),
+        ("null", "Null"),
+        ("2024-01-01", "1:30"),
+    ],
+)
+def test_classes_of_yolo_are_called_as_written(tmp_path: Path, listed: str, first: str, second: str) -> None:
+    sets.yolo(tmp_path / "set", "0 .5 .5 .5 .5", "1 .5 .5 .5 .5")
+    (tmp_path / "set" / "data.yaml").write_text(f"nc: 3\nnames: {listed.format(first, second)}\n")
+    plan = open_reader("yolo").plan(tmp_path / "set", ImportSettings())
+    assert [own.path.split("/")[0] for own in plan] == [first.replace(":", "_"), second.replace(":", "_")]
 
 
 FIRST = "training/patient001/patient001_frame01"

@@ -113,6 +113,21 @@ def test_a_list_of_too_many_entries_is_refused_before_it_is_taken_apart(
     assert not list((tmp_path / "store").glob("*"))
 
 
+def test_a_zip_holds_no_more_files_than_suit_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file costs time and memory, however small it is."""
+    monkeypatch.setattr(unpacking, "_FEW", 20)
+    for count, size, taken in ((20, 1, True), (21, 1, False), (21, 3000, True)):
+        path = tmp_path / f"{count}-{size}.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for number in range(count):
+                archive.writestr(f"benign/{number}.png", bytes(size))
+        if taken:
+            assert len([*unpacked(path, tmp_path / "store").rglob("*.png")]) == count
+        else:
+            with pytest.raises(SonoforgeError, match="has 21 entries, more than 20 for its size"):
+                unpacked(path, tmp_path / "store")
+
+
 def test_zips_are_read_wherever_folders_of_labelled_images_are(tmp_path: Path) -> None:
     sites = {
         name: write_set(tmp_path / name, {"benign": 2, "malignant": 2}, seed)

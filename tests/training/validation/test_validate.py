@@ -130,6 +130,13 @@ def test_meanings_come_in_the_order_of_the_classes() -> None:
         read_meanings(("tumour=benign+malignant",), ("Benign", "tumour"), CLASSES)
 
 
+def test_labels_mean_the_class_that_they_spell() -> None:
+    assert read_meanings((), ("1.0", "0"), ("0.0", "1")) == {"0": ("0.0",), "1.0": ("1",)}
+    assert read_meanings(("2=1+0.0",), ("2.0",), ("0.0", "1")) == {"2.0": ("1", "0.0")}
+    with pytest.raises(SonoforgeError, match="'3' is none of the bundle's classes"):
+        read_meanings((), ("3",), ("0.0", "1"))
+
+
 def test_calibration_is_judged_at_the_collection_s_own_shares() -> None:
     """Answers that are right at equal shares and, by Bayes' theorem, at 9 to 1; merged classes add up first."""
     given = Answers(

@@ -351,8 +351,11 @@ def _bare(value: object) -> object:
 _MOST_CONFIG_BYTES = 10_000_000
 
 
-def read_config_file(path: Path) -> Mapping[str, object]:
-    """Read the settings of a YAML or JSON file."""
+def read_config_file(path: Path, names: bool = False) -> Mapping[str, object]:
+    """Read the settings of a YAML or JSON file; words, numbers and dates of YAML, with ``names`` null too, are texts.
+
+    YAML itself would make a class ``no`` False and ``012`` 10.
+    """
     with refusing(f"{path}: cannot be read as a config file"):
         if path.exists() and not path.is_file():
             raise SonoforgeError(f"{path}: is a folder, a pipe or a device, not a config file")
@@ -362,7 +365,7 @@ def read_config_file(path: Path) -> Mapping[str, object]:
         raise SonoforgeError(f"{path}: more than {_MOST_CONFIG_BYTES // 10**6} MB, so not a config file")
     try:
         once = functools.partial(_once, path)
-        values = json.loads(text, object_pairs_hook=once) if path.suffix == ".json" else _parse_yaml(path, text)
+        values = json.loads(text, object_pairs_hook=once) if path.suffix == ".json" else _parse_yaml(path, text, names)
     except RecursionError as error:
         raise SonoforgeError(f"{path}: values are nested too deeply to read; write KEY: VALUE") from error
     except ValueError as error:
@@ -381,15 +384,21 @@ def _once(path: Path, pairs: Sequence[tuple[Any, object]]) -> dict[Any, object]:
     return dict(pairs)
 
 
-def _parse_yaml(path: Path, text: str) -> object:
+def _parse_yaml(path: Path, text: str, names: bool) -> object:
     try:
         import yaml  # noqa: PLC0415 - comes with the extras, not with the base install
     except ImportError as error:
         raise SonoforgeError(f"{path}: YAML needs pyyaml; run {pip_install('pyyaml')}, or use a .json file") from error
 
+    merge, null, plain = (f"tag:yaml.org,2002:{kind}" for kind in ("merge", "null", "str"))
+
     class Once(yaml.SafeLoader):
+        def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+            tag = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+            return tag if kind is not yaml.ScalarNode or tag == merge or (tag == null and not names) else plain
+
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            _once(path, [(key.value, None) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"])
+            _once(path, [(key.value, None) for key, _ in node.value if key.tag != merge])
             return dict(super().construct_mapping(node, deep))
 
     try:
@@ -409,14 +418,15 @@ def _convert(option: Option, raw: Any) -> Any:
     return tuple(_convert_one(option, value) for value in raw)
 
 
+_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _KINDS = {int: "a whole number", float: "a number", str: "text"}
 
 
 def _convert_one(option: Option, raw: Any) -> Any:
     name, kind, choices = option.name, option.kind, option.metadata["choices"]
     if kind is bool:
-        if raw in ("true", "false"):  # of --set
-            return raw == "true"
+        if isinstance(raw, str) and raw.lower() in _WORDS:  # of --set and YAML
+            return _WORDS[raw.lower()]
         if not isinstance(raw, bool):
             raise SonoforgeError(f"{name} must be true or false, not {raw!r}")
         return raw

@@ -23,7 +23,7 @@ from sonoforge.runtime.atomic import plain, replacing_folder, write_json
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.manifest import with_digest
 from sonoforge.runtime.bundle.reader import Bundle, parse_manifest
-from sonoforge.runtime.csv_tables import Names, named_files, one_spelling, read_table
+from sonoforge.runtime.csv_tables import Names, check_inner, class_key, labels_in, named_files, one_spelling, read_table
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean, name_some
 from sonoforge.runtime.images.folders import is_system_folder
 from sonoforge.runtime.images.inputs import Entry, expand, printable, skipped_in_words
@@ -213,7 +213,9 @@ def _read_folders(data: Path, classes: tuple[str, ...], skipped: Counter[str]) -
     for folder in sorted(item for item in data.iterdir() if item.is_dir() and not is_system_folder(item.name)):
         name = "" if folder.name.lower() == _UNLABELLED else folder.name
         name = _as_class(f"--data: folder {printable(folder.name)}", name, classes)
-        labels |= dict.fromkeys(_images(folder, True, skipped), name)
+        images = _images(folder, True, skipped)
+        check_inner(folder, (Path(file).relative_to(folder).parent for file in images if name), classes)
+        labels |= dict.fromkeys(images, name)
     return labels
 
 
@@ -228,9 +230,9 @@ def _read_csv(data: Path, classes: tuple[str, ...]) -> tuple[dict[str, str], dic
     rows = read_table(data, ("file", "label"), "give CSV: file,label[,group]").rows
     patients = one_spelling((row.get("group", "") for row in rows), str(data))
     files = Names(named_files(data.parent, rows), data.parent.resolve().name)
-    for row in rows:
+    for row, text in zip(rows, labels_in((row["label"] for row in rows), f"--data: {data}"), strict=True):
         file, where = str(data.parent / files.find(row["file"])), f"--data: {data}: line {row.line}"
-        label = _as_class(where, row["label"], classes)
+        label = _as_class(where, text, classes)
         if file in labels:
             raise SonoforgeError(f"{where}: {printable(file)} is listed twice; list each file once")
         labels[file] = label
@@ -240,8 +242,8 @@ def _read_csv(data: Path, classes: tuple[str, ...]) -> tuple[dict[str, str], dic
 
 
 def _as_class(where: str, name: str, classes: tuple[str, ...]) -> str:
-    """Return the class that a name means, ignoring case; keep an empty name."""
-    found = next((known for known in classes if known.casefold() == name.strip().casefold()), name)
+    """Return the class that a name means, in any spelling; keep an empty name."""
+    found = {class_key(known): known for known in classes}.get(class_key(name), name)
     if found and found not in classes:
         hint = did_you_mean(name, classes)
         raise SonoforgeError(f"{where}: {printable(name)!r} is not one of {', '.join(classes)}{hint}")

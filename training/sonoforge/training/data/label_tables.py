@@ -2,21 +2,25 @@
 
 A row has a file and its class, and optionally its patient, scanner and part of a split.  Formats are CSV (see
 `runtime.csv_tables`) and, with the same columns, one JSON object a line or a JSON list of them (Hugging Face's
-``imagefolder``); ``{"labels": [[FILE, LABEL], ...]}`` (StyleGAN); and ``{FILE: LABEL, ...}``.  Columns of 0 and 1 are
-classes if each row has one 1 (Roboflow).  Each further column is a separate question: ``TABLE:COLUMN`` asks it,
-``FOLDER:COLUMN`` asks all tables there.
+``imagefolder``); ``{"labels": [[FILE, LABEL], ...]}`` (StyleGAN); ``{FILE: LABEL, ...}``; and Label Studio's exports,
+whose uploaded files are found by name.  Columns of 0 and 1 are classes if each row has one 1 (Roboflow).  Each further
+column is a separate question: ``TABLE:COLUMN`` asks it, ``FOLDER:COLUMN`` asks all tables there.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
-from sonoforge.runtime.csv_tables import MOST_BYTES, Names, Row, one_spelling, read_table
+from sonoforge.runtime.csv_tables import MOST_BYTES, Names, Row, class_key, labels_in, one_spelling, path_in, read_table
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean, refusing
+
+log = logging.getLogger(__name__)
 
 _TABLE = re.compile(r".+\.(?:csv|csv\.gz|jsonl|json)", re.IGNORECASE)
 _COLUMN = re.compile(r"(?P<path>.+):(?P<column>[^/\\:]+)")
@@ -29,9 +33,12 @@ _COLUMNS = {
 }
 OF_CLASSES = ("label", "labels", "class", "class_name", "class name", "category", "target")
 """Headings that can only mean classes."""
-_LABELS = (*OF_CLASSES, "diagnosis", "pathology", "dx")
+_LABELS = (*OF_CLASSES, "diagnosis", "pathology", "dx", "choice")  # the last is Label Studio's
 _NO_LABELS = frozenset(("groups.csv", "distinct.csv", "import.json", "manifest.json"))  # unless asked for
-_YES_OR_NO = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
+_YES_OR_NO = {"0": False, "false": False, "1": True, "true": True}  # by `class_key`
+# Where Label Studio or a store has a file: https://labelstud.io/guide/tasks
+_UPLOADED = re.compile(r"(?:[a-z0-9+.-]+://|/data/(?:upload/|local-files/\?d=)).*", re.IGNORECASE)
+_UPLOAD_MARK = re.compile(r"[0-9a-f]{8}-(?=.)")  # before the name of each upload
 # Tables whose format defines the classes, whatever the folders beside them are called; the heading of their files.
 _DECIDING = {"dataset.json": "file", "metadata.jsonl": "file_name", "metadata.csv": "file_name"}
 _MOST_SHOWN = 12  # columns named in an error
@@ -49,16 +56,16 @@ class LabelTable(NamedTuple):
     @property
     def decides(self) -> bool:
         """Whether its format defines the classes."""
-        return _DECIDING.get(self.path.name.lower()) == self.keys["file"] and bool(self.questions)
+        return _DECIDING.get(self.path.name.lower()) == self.keys.get("file") and bool(self.questions)
 
 
 class Labelled(NamedTuple):
     """A table's answers to one question."""
 
     question: str  # the column, or columns of one class each
-    labels: dict[str, str]  # class of each image in its first spelling; images without one are left out
+    labels: dict[str, str]  # class of each image as it is spelled; images without one are left out
     facts: dict[str, dict[str, str]]  # group, device and split of each image, if the table has them
-    unlabelled: int  # rows whose cell is empty
+    unlabelled: int  # images whose rows have none
 
 
 def asked_table(path: Path) -> tuple[Path, str] | None:
@@ -71,19 +78,23 @@ def asked_table(path: Path) -> tuple[Path, str] | None:
     return (path, "") if _TABLE.fullmatch(str(path)) else None
 
 
-def find_label_tables(folder: Path, root: Path, images: Collection[str], asked: str = "") -> list[LabelTable]:
-    """Return the tables in a folder below ``root`` that list any of its images and have the column (empty: any)."""
-    found = []
-    for path in sorted(folder.iterdir()):
-        if (path.name.lower() in _NO_LABELS and not asked) or not _TABLE.fullmatch(path.name) or not path.is_file():
-            continue
-        try:
-            table = open_label_table(path, root, images)
-        except SonoforgeError:
-            continue
-        if table.rows and (" ".join(asked.split()).lower() in table.questions if asked else table.questions):
-            found.append(table)
-    return found
+def find_label_tables(folders: Iterable[Path], images: Collection[str], asked: str) -> list[LabelTable]:
+    """Return the tables that list any of the images and have the column (empty: any) in the first folder, else others.
+
+    Without any, return one that `read_labels` refuses, and says why: it is damaged, or lists other files or columns.
+    """
+    root, *parts = dict.fromkeys(folders)
+    opened, key = list[LabelTable](), " ".join(asked.split()).lower()
+    for path in (path for folder in (root, *parts) for path in sorted(folder.iterdir())):
+        if (path.name.lower() not in _NO_LABELS or asked) and _TABLE.fullmatch(path.name) and path.is_file():
+            try:
+                opened.append(open_label_table(path, root, images))
+            except SonoforgeError as error:
+                opened.append(LabelTable(path, (), {}, (), str(error)))
+    fit = [table for table in opened if (key in table.questions if asked else table.questions)]
+    found = [table for table in fit if table.rows]
+    others = fit or [table for table in opened if asked or table.path.name.lower() in _DECIDING]
+    return [table for table in found if table.path.parent == root] or found or others[:1]
 
 
 def open_label_table(path: Path, root: Path, images: Collection[str]) -> LabelTable:
@@ -100,12 +111,18 @@ def open_label_table(path: Path, root: Path, images: Collection[str]) -> LabelTa
     below = "" if folder == "." else f"{folder}/"
     known = {image.removeprefix(below) for image in images if image.startswith(below)}
     names, bare = Names(known, path.parent.resolve().name), _without_suffix(known)
-    named, lost = [], ""
+    named, lost, uploads = [], "", 0
     for row in rows:
         cell = row[keys["file"]]
         name = names.find(cell)
         if name not in known:
             name = bare.get(name, name)
+        if name not in known and _UPLOADED.fullmatch(path_in(cell)):
+            parts = unquote(path_in(cell).partition("?d=")[2] or path_in(cell).partition("?")[0]).split("/")
+            inner = ["/".join(parts[start:]) for start in range(len(parts))]
+            tried = map(names.find, (*inner, _UPLOAD_MARK.sub("", parts[-1])))
+            name = next((own for own in tried if own in known), name)
+            uploads += name in known
         if name in known:
             named.append((f"{below}{name}", row))
         elif not lost:
@@ -113,6 +130,8 @@ def open_label_table(path: Path, root: Path, images: Collection[str]) -> LabelTa
                 f"{path}: line {row.line} names {cell!r}, which is not beside the table{names.near(cell)}; correct or "
                 "remove the line"
             )
+    if uploads:
+        log.warning("%s: %d files, as uploaded elsewhere, are taken to be those of the same name here", path, uploads)
     questions = tuple(name for name in columns if name and name not in keys.values() and name[:7] != "unnamed")
     return LabelTable(path, tuple(named), keys, questions, lost)
 
@@ -150,29 +169,31 @@ def read_labels(table: LabelTable, asked: str = "") -> Labelled:
     ones = [] if asked else _yes_in(table)
     several = table.questions if ones and all(number == 1 for _, number in ones) else ()
     question = _shown(several) if several else _question(table, asked)
-    spelled: dict[str, str] = {}
     labels: dict[str, str] = {}
     facts: dict[str, dict[str, str]] = {}
-    unlabelled = 0
     own = {kind: key for kind, key in table.keys.items() if kind != "file"}
     patients = one_spelling((row[own["group"]] for _, row in table.rows), str(table.path)) if "group" in own else {}
-    for name, row in table.rows:
-        cell = next(filter(lambda own: _YES_OR_NO[row[own].lower()], several)) if several else row[question]
-        cell = " ".join(cell.split())
-        label = spelled.setdefault(cell.casefold(), cell)
-        if not label:
-            unlabelled += name not in labels
-        elif labels.setdefault(name, label) != label:
+    cells = [
+        next((o for o in several if _YES_OR_NO[class_key(row[o])]), row.get(question, "")) for _, row in table.rows
+    ]
+    for (name, row), label in zip(table.rows, labels_in(cells, str(table.path)), strict=True):
+        if label and class_key(labels.setdefault(name, label)) != class_key(label):
             raise SonoforgeError(
                 f"{table.path}: line {row.line} says that {name} is {label!r}, an earlier line {labels[name]!r}; keep "
                 "one, or ask another column"
             )
-        facts[name] = {kind: row[key] for kind, key in own.items()}
+        said = {kind: row[key] for kind, key in own.items()}
         if "group" in own:
-            facts[name]["group"] = patients[row[own["group"]]]
+            said["group"] = patients[row[own["group"]]]
+        before = facts.setdefault(name, said)
+        if differ := [kind for kind, fact in said.items() if fact and before[kind] and before[kind] != fact]:
+            raise SonoforgeError(
+                f"{table.path}: line {row.line} gives {name} another {differ[0]} than an earlier line; keep one"
+            )
+        facts[name] = {kind: before[kind] or fact for kind, fact in said.items()}
     if not labels:
         raise SonoforgeError(f"{table.path}: its column {question} has no labels")
-    return Labelled(question, labels, facts, unlabelled)
+    return Labelled(question, labels, facts, len(facts) - len(labels))
 
 
 def _known(table: LabelTable) -> list[str]:
@@ -184,7 +205,7 @@ def _yes_in(table: LabelTable) -> list[tuple[int, int]]:
     """Return line and number of 1s of each row if all questions hold only 0 and 1; else nothing."""
     if len(table.questions) < 2 or _known(table):
         return []
-    answers = [[_YES_OR_NO.get(row[question].lower()) for question in table.questions] for _, row in table.rows]
+    answers = [[_YES_OR_NO.get(class_key(row[question])) for question in table.questions] for _, row in table.rows]
     if any(None in own for own in answers):
         return []
     return [(row.line, sum(map(bool, own))) for (_, row), own in zip(table.rows, answers, strict=True)]
@@ -232,11 +253,18 @@ def _read(path: Path) -> tuple[tuple[str, ...], list[Row]]:
             if path.suffix.lower() == ".jsonl"
             else json.loads(text)
         )
-    return _as_rows(path, values)
+        return _as_rows(path, values)
 
 
 def _as_rows(path: Path, values: Any) -> tuple[tuple[str, ...], list[Row]]:
     """Turn JSON values into rows; columns whose cells are lists or objects are dropped."""
+    if isinstance(values, list) and all(isinstance(v, dict) and {"data", "annotations"} <= v.keys() for v in values):
+        values = [  # Label Studio's: https://labelstud.io/guide/export#Label-Studio-JSON-format-of-annotated-tasks
+            task["data"] | {own["from_name"]: ", ".join(own["value"].get("choices", ())) for own in done["result"]}
+            for task in values
+            for done in task["annotations"] or [{"result": ()}]
+            if not done.get("was_cancelled")
+        ]
     if isinstance(values, dict) and "labels" in values:
         values = values["labels"]
     if isinstance(values, dict):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
+from sonoforge.runtime.csv_tables import check_inner, class_key, class_names
 from sonoforge.runtime.errors import SonoforgeError, name_some
 from sonoforge.runtime.images.file_kinds import KINDS_IN_WORDS, is_image_file
 from sonoforge.runtime.images.folders import folded, is_mask_folder, is_outline, is_system_folder, mask_of
@@ -107,9 +108,7 @@ def lay_out(
     if path.is_file():
         tables = [label_tables.open_label_table(path, root, images)]
     else:
-        tables = label_tables.find_label_tables(root, root, images, column) or [
-            table for part in parts if split for table in label_tables.find_label_tables(part, root, images, column)
-        ]
+        tables = label_tables.find_label_tables((root, *parts), images, column)
     if column and not tables:
         raise SonoforgeError(f"{root}: no table of images has a column {column!r}; check its name")
     answered = {table.path: _answers(table) for table in tables if not column}
@@ -176,11 +175,9 @@ def _by_folders(
     busi = busi and any(_BUSI_IMAGE.fullmatch(file.name) for folder in every for file in folder.iterdir())
     if busi:
         every.sort(key=lambda folder: BUSI_CLASSES.index(folder.name))
-    # Names that differ only in case or spaces are one class, spelled as the first.
-    alike: dict[PurePath, list[Path]] = defaultdict(list)
+    names, classes = class_names((folder.name for folder in every), str(root)), dict[str, list[Path]]()
     for folder in every:
-        alike[folded(PurePath(" ".join(folder.name.replace("_", " ").split())))].append(folder)
-    classes = {own[0].name.strip() if len(own) > 1 else own[0].name: own for own in alike.values()}
+        classes.setdefault(names[folder.name], []).append(folder)
     _check_classes(root, tuple(classes), fewest_classes)
     for part, folders in by_part.items():
         if not folders:
@@ -192,6 +189,7 @@ def _by_folders(
         _check_no_collections(folders[0].parent, folders)
     inside = [file for file in found if root / file.parent not in (root, *parts)]
     skipped["image outside the class folders"] += len(found) - len(inside)
+    _check_nested(root, every, inside)
     files = sort_files(inside, lambda file: is_outline(root / file))
     laid: dict[str, list[str]] = {}
     for name, folders in classes.items():
@@ -210,9 +208,6 @@ def _by_folders(
                 f"{folders[0]}: its {len(images)} images have two levels, so this is a folder of masks, not a class; "
                 "put each mask beside its image as NAME_mask.png, or move the folder away"
             )
-        spellings = dict.fromkeys(folder.name for folder in folders)
-        if len(spellings) > 1:
-            log.warning("%s: %s are read as one class, %s", root, " and ".join(map(repr, spellings)), name)
     holder = every[0].parent.relative_to(root).as_posix()
     where = " and ".join(part.name for part in parts) if parts != [root] else "it" if holder == "." else holder
     why = "because it is laid out as BUSI" if busi else f"because each folder in {where} holds images"
@@ -239,6 +234,19 @@ def _check_no_collections(root: Path, folders: Sequence[Path]) -> None:
             f"{root}: has the classes {', '.join(sorted(common))} below each of {name_some(names)}; give the "
             f"collections as {' '.join(f'--data {shlex.quote(str(root / name))}' for name in names)}"
         )
+
+
+def _check_nested(root: Path, folders: Sequence[Path], inside: Sequence[PurePath]) -> None:
+    """Refuse a folder of one class inside another's; warn of one that may be a class, such as ``lesion/benign``."""
+    parents, keys = dict.fromkeys(root / file.parent for file in inside), {class_key(folder.name) for folder in folders}
+    for folder in folders:
+        inner = [parent.relative_to(folder) for parent in parents if parent.is_relative_to(folder)]
+        own = class_key(folder.name)
+        check_inner(folder, inner, keys | {*(BUSI_CLASSES if own in BUSI_CLASSES else ())})
+        for path in inner:
+            if _KNOWN_CLASSES & {*map(class_key, path.parts)} - {own}:
+                words = "%s: its images count as %s; give --data %s if they are a class of their own"
+                log.warning(words, folder / path, folder.name, folder)
 
 
 def _check_classes(root: Path, classes: Sequence[str], fewest: int) -> None:
@@ -298,16 +306,18 @@ def _by_tables(
     for table, answered in tables:
         read = answered or label_tables.read_labels(table, question)
         part = split_of(table.path.name.partition(".")[0])
+        if twice := next((image for image in read.facts if image in facts), ""):
+            raise SonoforgeError(f"{table.path}: lists {twice}, as another table of {root} does; keep one of them")
         labels |= read.labels
         facts |= {image: ({"split": part} if part else {}) | own for image, own in read.facts.items()}
         questions[read.question] = None
         skipped["image without a label"] += read.unlabelled
     files = sort_files(found, lambda file: is_outline(root / file))
-    spelled = {name.casefold(): name for name in reversed(labels.values())}
-    classes = {name: list[str]() for name in sorted(spelled.values(), key=natural_order)}
+    spelled = class_names(labels.values(), str(paths[0]) if len(paths) == 1 else str(root))
+    classes = {name: list[str]() for name in sorted({*spelled.values()}, key=natural_order)}
     for image in files.images:
         if image in labels:
-            classes[spelled[labels[image].casefold()]].append(image)
+            classes[spelled[labels[image]]].append(image)
         else:
             skipped["image without a label in any row"] += image not in facts
     names = name_some([path.relative_to(root).as_posix() for path in paths])
@@ -327,13 +337,13 @@ def _answers(table: label_tables.LabelTable) -> label_tables.Labelled | None:
 
 def _check_agreement(tables: Mapping[Path, label_tables.Labelled | None], laid: Laid) -> None:
     """Refuse class folders that disagree with a table beside them."""
-    own = {image: name.casefold() for name, images in laid.classes.items() for image in images}
+    own = {image: class_key(name) for name, images in laid.classes.items() for image in images}
     for path, answered in tables.items():
         labels = answered.labels if answered else {}
-        plain = {label.casefold() for label in labels.values()}
+        plain = {class_key(label) for label in labels.values()}
         if answered and answered.question not in label_tables.OF_CLASSES and not plain <= set(own.values()):
             continue  # another kind of fact, such as a histology
-        differs = next((i for i, label in labels.items() if i in own and label.casefold() != own[i]), None)
+        differs = next((i for i, label in labels.items() if i in own and class_key(label) != own[i]), None)
         if differs:
             raise SonoforgeError(
                 f"{path}: says that {differs} is {labels[differs]!r}, but it is in another folder; give --data "

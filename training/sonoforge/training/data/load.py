@@ -29,6 +29,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from sonoforge.runtime.cli.options import read_config_file
+from sonoforge.runtime.csv_tables import class_key, class_names
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.images.folders import is_black_and_white
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
@@ -166,7 +167,7 @@ def _read_list(path: Path) -> list[Collection]:
             raise SonoforgeError(f"{where}: classes: {classes!r:.80} is not NAME: NEW NAME, or NAME: null")
         if not isinstance(about, str):
             raise SonoforgeError(f"{where}: about: {about!r:.80} is not a text")
-        renamed = {str(old): new for old, new in classes.items()}
+        renamed = {"null" if old is None else str(old): new for old, new in classes.items()}
         found.append(Collection(path.parent / entry["folder"], name, renamed, about))
     return found
 
@@ -209,7 +210,7 @@ def _pool(sets: Sequence[datasets.Dataset], root: Path) -> datasets.Dataset:
         for label, class_name in enumerate(classes)
         for dataset in sets
         for item in dataset.items
-        if dataset.classes[item.label].casefold() == class_name.casefold()
+        if class_key(dataset.classes[item.label]) == class_key(class_name)
     ]
     groups = datasets.read_groups(root, {item.path for item in items})
     items = [replace(item, group=groups[item.path]) if item.path in groups else item for item in items]
@@ -220,19 +221,15 @@ def _pool(sets: Sequence[datasets.Dataset], root: Path) -> datasets.Dataset:
 
 def _all_classes(sets: Sequence[datasets.Dataset]) -> tuple[str, ...]:
     """Return the classes of all sets, in clinical order if they are BUSI's, otherwise by name."""
-    folded = [{name.casefold(): name for name in dataset.classes} for dataset in sets]
-    spelling: dict[str, str] = {}
-    for names in reversed(folded):
-        spelling |= names
-    spelling |= {name: name for name in layouts.BUSI_CLASSES}
-    for dataset, own in zip(sets, folded, strict=True):
-        others = set().union(*(other for other in folded if other is not own))
-        if len(sets) > 1 and not own.keys() & others:
+    keys = [{class_key(name) for name in dataset.classes} for dataset in sets]
+    for dataset, own in zip(sets, keys, strict=True):
+        others = set().union(*(other for other in keys if other is not own))
+        if len(sets) > 1 and not own & others:
             raise SonoforgeError(
                 f"{dataset.root}: its classes {', '.join(dataset.classes)} are none of the other collections' "
                 f"({', '.join(sorted(others))}); map them in a collections.yaml"
             )
-    found = set().union(*folded)
-    if found <= set(layouts.BUSI_CLASSES):
-        return tuple(name for name in layouts.BUSI_CLASSES if name in found)
-    return tuple(sorted((spelling[name] for name in found), key=layouts.natural_order))
+    names = class_names((name for dataset in sets for name in dataset.classes), "+".join(own.name for own in sets))
+    if set().union(*keys) <= set(layouts.BUSI_CLASSES):
+        return tuple(name for name in layouts.BUSI_CLASSES if name in set().union(*keys))
+    return tuple(sorted({*names.values()}, key=layouts.natural_order))

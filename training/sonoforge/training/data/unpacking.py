@@ -29,6 +29,8 @@ MOST_BYTES = 100_000_000_000
 MOST_TIMES = 200
 """Largest ratio of contents to zip: deflate reaches 1032, pictures hardly two."""
 _SMALL = 100_000_000  # bytes; less than this may have any ratio
+_FEW = 10_000  # files that may have any size; each takes half a millisecond and a kilobyte of memory
+_LEAST_EACH = 2000  # bytes of the zip for each file, if there are more
 _MOST_LISTED = 256_000_000  # bytes of the list of entries, which is read whole
 _SPARE = 1_000_000_000  # bytes of the disk to leave free
 _CHUNK = 1 << 20
@@ -98,9 +100,11 @@ class _Bounded(io.BufferedReader):
             raise SonoforgeError(
                 f"{self.name}: its list of entries has {size / 1e6:.0f} MB, which is too much; pack fewer files"
             )
-        data = super().read(size)
-        if (entries := data.count(b"PK\1\2")) > MOST_FILES:
-            raise SonoforgeError(f"{self.name}: it has {entries} entries, more than {MOST_FILES}; pack fewer files")
+        data, most = super().read(size), min(MOST_FILES, max(_FEW, Path(self.name).stat().st_size // _LEAST_EACH))
+        if (entries := data.count(b"PK\1\2")) > most:
+            raise SonoforgeError(
+                f"{self.name}: it has {entries} entries, more than {most} for its size; unpack it if you trust it"
+            )
         return data
 
 

@@ -76,7 +76,7 @@ def _fetch(config: DataImportConfig, url: str, out: str) -> Record:
         raise SonoforgeError(f"URL: {url} is not a URL such as s3://bucket/folder")
     files, root = open_url("URL", url)
     with clear_errors("URL", url):
-        found = {name: about["size"] for name, about in files.find(root, detail=True).items()}
+        found = {name: about["size"] or 0 for name, about in files.find(root, detail=True).items()}
     if not found:
         raise SonoforgeError(f"{url}: holds no files; check the name")
     total = sum(found.values()) / 1e9

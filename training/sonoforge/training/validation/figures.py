@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoforge.runtime.csv_tables import class_key
 from sonoforge.runtime.errors import SonoforgeError, check_known
 from sonoforge.runtime.inference.adaptation import at_shares
 from sonoforge.runtime.inference.trust import Cause
@@ -47,16 +48,16 @@ Meanings = Mapping[str, tuple[str, ...]]
 def read_meanings(given: Sequence[str], labels: Sequence[str], classes: Sequence[str]) -> Meanings:
     """Return the meaning of each label of a collection, in the order of the bundle's classes.
 
-    ``given`` are entries ``LABEL=CLASS`` or ``LABEL=CLASS+CLASS``; labels named like a class, in any case, need none.
+    ``given`` are entries ``LABEL=CLASS`` or ``LABEL=CLASS+CLASS``; labels named as a class, in any spelling, need none.
 
     Raises:
         SonoforgeError: An entry is malformed, a class is unknown or has two labels, or a label has no meaning.
     """
-    stated = dict(_entry(text, classes) for text in given)
-    named = {name.casefold(): (name,) for name in classes}
+    stated: dict[str, tuple[str, ...]] = {class_key(name): (name,) for name in classes}
+    stated |= {class_key(label): meaning for label, meaning in (_entry(text, classes) for text in given)}
     meanings: dict[str, tuple[str, ...]] = {}
     for label in labels:
-        meaning = stated.get(label, named.get(label.casefold()))
+        meaning = stated.get(class_key(label))
         if meaning is None:
             raise SonoforgeError(
                 f"--classes: the label {label!r} is none of the bundle's classes {', '.join(classes)}; give --classes "

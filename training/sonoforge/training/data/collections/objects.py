@@ -28,7 +28,7 @@ Points = NDArray[np.float64]  # (N, 2) x and y; the pixel in column 0 reaches fr
 
 
 class Outline(NamedTuple):
-    """Where an object is: polygons (a box is one) or runs of pixels."""
+    """Where an object is: polygons (a box is one) or runs of pixels; nothing of either if only its class is known."""
 
     polygons: tuple[Points, ...] = ()
     runs: tuple[int, ...] = ()  # COCO's RLE: lengths outside, inside, outside, ..., column by column
@@ -97,6 +97,8 @@ def _read(folder: Path, picture: Annotated, settings: ImportSettings, number: in
         )
     chosen = [picture.objects[number - 1]] if number else picture.objects
     needed = number or settings.masks
+    if needed and not all(outline.runs or any(map(len, outline.polygons)) for _, outline in chosen):
+        raise SonoforgeError(f"{file}: an object has neither outline nor box; draw it, or import without --masks")
     masks = [draw(outline, (height, width), picture.relative, file) for _, outline in chosen] if needed else []
     if not number:
         return Picture(pixels, tuple(masks))
@@ -164,10 +166,11 @@ def _inside(points: Points, shape: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def polygon(numbers: Iterable[Any], where: str) -> Points:
-    """Return the corners of a polygon, given as x, y, x, y, ..."""
+    """Return the corners of a polygon, given as x, y, x, y, ...; none if there are fewer than three."""
     with refusing(f"{where}: its outline holds more than numbers", "export the labels again"):
         values = np.array([float(number) for number in numbers], np.float64)
-    if len(values) % 2 or not 6 <= len(values) <= 2 * MOST_POINTS or not (np.abs(values) < 1e6).all():
+    values = values[:0] if len(values) in (2, 4) else values
+    if len(values) % 2 or not len(values) <= 2 * MOST_POINTS or not (np.abs(values) < 1e6).all():
         raise SonoforgeError(
             f"{where}: an outline of {len(values)} numbers is not x and y of three corners or more, each below a "
             "million; export the labels again"

@@ -87,7 +87,7 @@ def _read(table: Path, folder: Path, found: list[str]) -> list[Annotated]:
 
 def _outline(annotation: Mapping[str, Any], where: str) -> Outline:
     given = annotation.get("segmentation")
-    if isinstance(given, dict):
+    if isinstance(given, dict) and given["counts"]:
         height, width = (int(side) for side in given["size"])
         if not 0 < height * width <= _MOST_PIXELS:
             raise SonoforgeError(f"{where}: runs of {width}x{height} pixels exceed the limit of {_MOST_PIXELS}")
@@ -96,8 +96,9 @@ def _outline(annotation: Mapping[str, Any], where: str) -> Outline:
         if any(run < 0 for run in runs) or sum(runs) != height * width:
             raise SonoforgeError(f"{where}: its runs do not fill {width}x{height} pixels; export it again")
         return Outline(runs=tuple(runs), size=(height, width))
-    if given:
-        return Outline(tuple(polygon(numbers, where) for numbers in given))
+    polygons = tuple(polygon(numbers, where) for numbers in (given if isinstance(given, list) else ()))
+    if any(map(len, polygons)) or not annotation.get("bbox"):
+        return Outline(polygons)
     left, top, across, down = (float(number) for number in annotation["bbox"])
     return Outline((box(left, top, across, down, where),))
 

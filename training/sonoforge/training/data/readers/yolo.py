@@ -25,7 +25,7 @@ _MOST_BYTES = 10_000_000  # of a file of labels
 
 def find_tables(folder: Path) -> list[Path]:
     """Return the one file that lists the classes."""
-    found = [path for path in sorted(folder.glob("*.y*ml")) if "names" in read_config_file(path)]
+    found = [path for path in sorted(folder.glob("*.y*ml")) if "names" in read_config_file(path, names=True)]
     found = found or [folder / name for name in _LISTS if (folder / name).is_file()]
     if len(found) != 1:
         what = f"both {found[0].name} and {found[1].name} name" if found else f"no data.yaml or {_LISTS[0]} names"
@@ -52,18 +52,17 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
 
 
 def _class_names(path: Path) -> dict[int, str]:
-    if path.suffix in (".txt", ".names"):
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        return dict(enumerate(line.strip() for line in lines if line.strip()))
-    values = read_config_file(path)
+    listed = path.suffix in (".txt", ".names")
+    lines = path.read_text(encoding="utf-8", errors="replace").rstrip().splitlines() if listed else ()
+    values = {"names": [*lines]} if listed else read_config_file(path, names=True)
     given = values["names"]
     if "kpt_shape" in values:
         raise SonoforgeError(f"{path}: key points (kpt_shape) are not supported; export boxes or outlines")
     pairs = enumerate(given) if isinstance(given, list) else given.items() if isinstance(given, dict) else ()
     with refusing(f"{path}: names is not a list of NUMBER: NAME"):
-        names = {int(number): str(name) for number, name in pairs}
-    if not names:
-        raise SonoforgeError(f"{path}: names lists no classes")
+        names = {int(number): name.strip() for number, name in pairs}
+    if not names or not all(names.values()):
+        raise SonoforgeError(f"{path}: names lists no classes, or one without a name; give each number a name")
     return names
 
 
