@@ -1,7 +1,8 @@
 """Whatever bytes a file holds, it is read or refused by the one error type, in seconds.
 
 Small files of every kind are changed at random.  A few hundred examples each run with the suite; many more with
-``SONOFORGE_FUZZ_EXAMPLES=20000 pytest -n 0 tests/runtime/test_fuzzing.py``.
+``SONOFORGE_FUZZ_EXAMPLES=20000 pytest -n 0 tests/runtime/test_fuzzing.py``; at least 2000 of some kinds with
+``pytest -m slow -n 0 --timeout 0 tests/runtime/test_fuzzing.py``.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import io
 import json
 import math
 import os
+import resource
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,17 +30,18 @@ from PIL import Image
 
 import bundle_factory as factory
 import dicom_files
-from file_structure import changed, numbers
-from image_files import HEIC
+from file_structure import CHANGES, EDITS, changed, edit, numbers
+from image_files import HEIC, write_tiff
 from sonoforge.runtime.bundle.files import load_arrays
 from sonoforge.runtime.bundle.manifest import with_digest
 from sonoforge.runtime.bundle.onnx_graph import check_graph
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle, parse_manifest
 from sonoforge.runtime.csv_tables import Names, one_spelling, read_table
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.clip_files import sequence_frames
+from sonoforge.runtime.images.clip_files import clip_frames, sequence_frames
 from sonoforge.runtime.images.decoding import decode_image
 from sonoforge.runtime.images.dicom.reader import open_dicom
+from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.onnx_session import load_session, run_session
 from worker import LONGEST_SECONDS, Worker
@@ -147,37 +151,6 @@ def dicom_file_bytes(tmp: Path) -> list[bytes]:
     return [dicom_files.save(one, tmp / f"{number}.dcm").read_bytes() for number, one in enumerate(written)]
 
 
-EDITS = st.lists(
-    st.tuples(
-        st.sampled_from(("replace", "insert", "delete", "repeat", "cut")),
-        st.floats(0, 1, exclude_max=True),
-        st.one_of(
-            st.binary(min_size=1, max_size=8),
-            st.sampled_from([b"\xff\xff\xff\xff", b"\x00\x00\x00\x00", b"\x7f\xff\xff\xff", b"\x80\x00", b"\x01"]),
-        ),
-    ),
-    min_size=1,
-    max_size=6,
-)
-
-
-def edit(data: bytes, edits: list[tuple[str, float, bytes]]) -> bytes:
-    """Change some bytes; most changes hit the first 512, where headers are."""
-    for number, (kind, place, new) in enumerate(edits):
-        at = int(place * (min(len(data), 512) if number % 3 else len(data)))
-        if kind == "replace":
-            data = data[:at] + new + data[at + len(new) :]
-        elif kind == "insert":
-            data = data[:at] + new + data[at:]
-        elif kind == "delete":
-            data = data[:at] + data[at + len(new) :]
-        elif kind == "repeat":
-            data = data[:at] + data[at : at + 64] * len(new) + data[at:]
-        elif number == 0:
-            data = data[:at]
-    return data
-
-
 def check(read: Callable[[], object]) -> None:
     """Read, and let one line of the one error type pass."""
     started = time.process_time()  # another program's turn is no fault of ours
@@ -186,16 +159,6 @@ def check(read: Callable[[], object]) -> None:
     except SonoforgeError as error:
         assert "\n" not in str(error) and len(str(error)) < 2000
     assert time.process_time() - started < LONGEST_SECONDS
-
-
-CHANGES = st.lists(
-    st.tuples(
-        st.floats(0, 1, exclude_max=True),
-        st.floats(0, 1, exclude_max=True),
-        st.sampled_from(("number", "more", "less", "twice", "bit", "other")),
-    ),
-    max_size=4,
-)
 
 
 @pytest.fixture(scope="module")
@@ -223,17 +186,100 @@ def test_damaged_pictures_are_read_or_refused(kind: str, worker: Callable[..., W
         assert sum(map(bool, built)) == (13 if kind == "images" else 11)
         read_file = decode_image if kind == "images" else lambda data, name: [*open_dicom(name, data).frames()]
         reader = worker(lambda data: read_file(data, "file"), MODEL_MEMORY)
+    try_damaged(files, reader, fuzzed)
 
-    @fuzzed
+
+def try_damaged(files: list[bytes], reader: Worker, chosen: settings) -> None:
+    """Change files at random, and let a worker read or refuse them, within its memory and time."""
+    built, found = [numbers(file) for file in files], Counter[str]()
+
+    @chosen
     @given(st.integers(0, len(files) - 1), CHANGES, st.just([]) | EDITS)
     def read(number: int, changes: list[tuple[float, float, str]], edits: list[tuple[str, float, bytes]]) -> None:
         data = edit(changed(files[number], built[number], changes), edits)
         outcome = reader.try_file(data)
+        found[outcome.kind] += 1
         assert outcome.kind in ("answered", "refused"), f"{outcome}: {data.hex()}"
         assert "\n" not in outcome.said and len(outcome.said) < 2000
         assert outcome.peak_mb < MOST_MB, f"{outcome}: {data.hex()}"
 
     read()
+    print(dict(found))
+
+
+def tiff_files() -> list[bytes]:
+    """Small TIFF files: strips, tiles and planes of all depths, several pages, and Pillow's ways of compression."""
+    rng = np.random.default_rng(2)
+    files = [
+        write_tiff(rng.integers(0, 2**bits, (17, 20, samples)), kind, bits, order=order, tile=tile, planar=planar)
+        for order, tile, planar in (("<", 0, False), (">", 16, False), ("<", 16, True))
+        for bits, samples, kind in ((1, 1, 0), (4, 1, 1), (8, 1, 1), (16, 1, 0), (8, 3, 2), (16, 3, 2), (8, 4, 5))
+    ]
+    files += [write_tiff(rng.integers(0, 2**16, (17, 20, 2)), 1, 16, tags={339: (3, 3)})]
+    return files + [file for file in (*image_files(), *clip_files()) if file[:2] in (b"II", b"MM")]
+
+
+def films(folder: Path) -> list[bytes]:
+    """Small films in each container and code that OpenCV writes here."""
+    cv2 = pytest.importorskip("cv2", reason="needs the extra video")
+    frames = [
+        cv2.GaussianBlur(np.random.default_rng(n).integers(0, 256, (48, 64, 3), np.uint8), (9, 9), 3) for n in range(4)
+    ]
+    kinds = (
+        "MJPG.avi",
+        "FFV1.avi",
+        "XVID.avi",
+        "mp4v.mp4",
+        "MJPG.mov",
+        "png .mov",
+        "FFV1.mkv",
+        "VP80.webm",
+        "VP90.webm",
+    )
+    files = []
+    for kind in (*kinds, "WMV2.wmv"):
+        film = cv2.VideoWriter(str(folder / kind), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*kind[:4]), 10, (64, 48))
+        for frame in frames:
+            film.write(frame)
+        film.release()
+        files.append((folder / kind).read_bytes())
+    return files
+
+
+def read_picture_or_pages(data: bytes) -> None:
+    try:
+        decode_image(data, "file")
+    except ImageError as error:
+        if error.code != "animated":
+            raise
+        assert sum(frame.width for frame in sequence_frames("file", data))
+
+
+def read_film(data: bytes) -> None:
+    """Decode all frames in the decoder's process, whose time counts."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    try:
+        for frame in clip_frames("film", data):
+            frame.getpixel((0, 0))
+    finally:
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        assert seconds < LONGEST_SECONDS, f"took {seconds:.1f} s"
+
+
+@LINUX
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["TIFF", "HEIC", "films"])
+def test_thousands_of_damaged_files_are_read_or_refused(
+    kind: str, worker: Callable[..., Worker], tmp_path: Path
+) -> None:
+    if kind == "HEIC":
+        pytest.importorskip("pi_heif", reason="needs the extra heic")
+    files = {"TIFF": tiff_files, "HEIC": lambda: [HEIC], "films": lambda: films(tmp_path)}[kind]()
+    reader = worker(read_film if kind == "films" else read_picture_or_pages, MODEL_MEMORY)
+    kinds = {reader.try_file(file).kind for file in files}
+    assert kinds == ({"answered", "refused"} if kind == "TIFF" else {"answered"})  # planes of 16 bits, float
+    try_damaged(files, reader, settings(fuzzed, max_examples=max(EXAMPLES, 2000)))
 
 
 def whole_files(kind: str, folder: Path) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""Where the numbers stand that say how a TIFF, GIF or DICOM file is built, and files in which they are others."""
+"""Files damaged at random: in any bytes, or in the numbers that say how a file of a known kind is built."""
 
 from __future__ import annotations
 
@@ -7,11 +7,53 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from hypothesis import strategies as st
+
 NUMBERS = (
     *(0, 1, 2, 3, 4, 5, 6, 7, 8, 16, 17, 255, 256, 1000, 7000, 32768, 65535, 2**31 - 1, 2**31, 2**32 - 1),
     *(273, 277, 278, 279, 322, 323, 324, 325, 347, 513, 514, 32773, 32946, 34925, 50000),  # tags and kinds of TIFF
 )
 _LONG_LENGTHS = (b"OB", b"OW", b"OF", b"SQ", b"UN", b"UT")  # DICOM PS3.5, 7.1.2
+
+
+EDITS = st.lists(
+    st.tuples(
+        st.sampled_from(("replace", "insert", "delete", "repeat", "cut")),
+        st.floats(0, 1, exclude_max=True),
+        st.one_of(
+            st.binary(min_size=1, max_size=8),
+            st.sampled_from([b"\xff\xff\xff\xff", b"\x00\x00\x00\x00", b"\x7f\xff\xff\xff", b"\x80\x00", b"\x01"]),
+        ),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+CHANGES = st.lists(
+    st.tuples(
+        st.floats(0, 1, exclude_max=True),
+        st.floats(0, 1, exclude_max=True),
+        st.sampled_from(("number", "more", "less", "twice", "bit", "other")),
+    ),
+    max_size=4,
+)
+
+
+def edit(data: bytes, edits: list[tuple[str, float, bytes]]) -> bytes:
+    """Change some bytes; most changes hit the first 512, where headers are."""
+    for number, (kind, place, new) in enumerate(edits):
+        at = int(place * (min(len(data), 512) if number % 3 else len(data)))
+        if kind == "replace":
+            data = data[:at] + new + data[at + len(new) :]
+        elif kind == "insert":
+            data = data[:at] + new + data[at:]
+        elif kind == "delete":
+            data = data[:at] + data[at + len(new) :]
+        elif kind == "repeat":
+            data = data[:at] + data[at : at + 64] * len(new) + data[at:]
+        elif number == 0:
+            data = data[:at]
+    return data
 
 
 class Number(NamedTuple):
@@ -28,6 +70,10 @@ def numbers(data: bytes) -> list[Number]:
         return [*_of_tiff(data)]
     if data[:4] == b"GIF8":
         return [*_of_gif(data)]
+    if data[344:347] == b"n+1":
+        return [*_of_nifti()]
+    if data[4:8] == b"ftyp":  # ISO 14496-12: boxes of numbers of several sizes, which start at even places here
+        return [Number(place, size, ">") for place in range(0, min(len(data), 600) - 4, 2) for size in (1, 2, 4)]
     return [*_of_dicom(data)] if data[128:132] == b"DICM" else []
 
 
@@ -94,6 +140,13 @@ def _of_gif(data: bytes) -> Iterator[Number]:
         yield Number(place, 1, "<")
         place += 1
     yield Number(place, 1, "<")
+
+
+def _of_nifti() -> Iterator[Number]:
+    """nifti1.h: the header's size, dimensions, type, spacing, offset of the voxels, slope, intercept and units."""
+    yield Number(0, 4, "<")
+    yield from (Number(place, 2, "<") for place in (*range(40, 56, 2), 70, 72))
+    yield from (Number(place, 4, "<") for place in (*range(76, 124, 4), 344))
 
 
 def _of_dicom(data: bytes) -> Iterator[Number]:

@@ -76,7 +76,8 @@ def _open_nifti(path: Path) -> tuple[tuple[int, ...], tuple[float, ...], Callabl
         packed = path.stat().st_size
     if kind.kind == "c" or kind.itemsize > 8:
         raise SonoforgeError(f"{path}: has {kind} voxels; save them as float32, complex ones as their magnitude")
-    if math.prod(shape) * kind.itemsize > packed * _MOST_INFLATED:  # before room is made for them
+    most = packed * (_MOST_INFLATED if path.suffix.lower() == ".gz" else 1)
+    if math.prod(shape) * kind.itemsize > most:  # before room is made for them
         raise SonoforgeError(f"{path}: {packed} bytes cannot hold {_times(shape)} voxels; obtain it again")
 
     def voxels() -> NDArray[Any]:
@@ -88,13 +89,11 @@ def _open_nifti(path: Path) -> tuple[tuple[int, ...], tuple[float, ...], Callabl
 
 
 def _open_meta(path: Path) -> tuple[tuple[int, ...], tuple[float, ...], Callable[[], NDArray[Any]]]:
-    with path.open("rb") as file:
-        text = file.read(_LONGEST_HEADER).decode("latin-1")
-    entries = {
-        key.strip(): value.strip() for key, sep, value in (line.partition("=") for line in text.splitlines()) if sep
-    }
     needed = "DimSize, ElementType and ElementDataFile"
-    with refusing(f"{path}: is not a MetaImage header with {needed}", "download it again"):
+    with refusing(f"{path}: is not a MetaImage header with {needed}", "obtain it again"), path.open("rb") as file:
+        lines = file.read(_LONGEST_HEADER).decode("latin-1").splitlines()
+        parts = (line.partition("=") for line in lines)
+        entries = {key.strip(): value.strip() for key, sep, value in parts if sep}
         shape = tuple(int(number) for number in entries["DimSize"].split())
         kind = _META_TYPES[entries["ElementType"]]
         data = entries["ElementDataFile"]
@@ -180,7 +179,6 @@ def _labels(path: Path) -> _Decoded:
     return whole if whole.dtype.kind in "iu" else whole.astype(np.int64), remarks
 
 
-@functools.cache
 def label_numbers(path: Path) -> frozenset[int]:
     """Return the labels other than 0 that occur in a label map; refuse one that cannot be used."""
     labels = _labels(path)[0]
