@@ -7,13 +7,14 @@ import datetime
 import json
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from pydicom import dcmread
-from pydicom.uid import ComprehensiveSRStorage
+from pydicom.uid import MPEG2MPML, ComprehensiveSRStorage, ImplicitVRLittleEndian, UltrasoundImageStorage
 
 import dicom_peers
 from dicom_files import PLANTED
@@ -22,9 +23,12 @@ from sonoforge.runtime.dicom_network import storage
 from sonoforge.runtime.dicom_network.inbox import FullError, Inbox, Remarks, read_archive, read_caller, tls_context
 from sonoforge.runtime.dicom_network.storage import Reception, receiving
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.dicom.derived_objects import identify
 from sonoforge.runtime.images.limits import ImageError
 
-pytest.importorskip("pynetdicom", reason="DICOM over the network is an extra: pip install 'sonoforge[dicom-net]'")
+AE = pytest.importorskip(
+    "pynetdicom", reason="DICOM over the network is an extra: pip install 'sonoforge[dicom-net]'"
+).AE
 RECEPTION = Reception("SONOFORGE", (), 1_000_000, 4)
 
 
@@ -150,6 +154,96 @@ def test_who_says_nothing_or_half_a_word_keeps_nobody_waiting(tmp_path: Path, mo
         assert "3 of 6 bytes within 1 s" in "".join(wait_for(place.remarks.take, 10))
 
 
+@pytest.mark.parametrize("said_first", [b"", b"\x01\x00\x00", b"\x01\x00\x00\x00\x10\x00ab"], ids=["none", "3", "8"])
+def test_200_half_open_connections_keep_no_sender_out(tmp_path: Path, said_first: bytes) -> None:
+    dicom_peers.needs("storescu")
+    scan = write_scan(tmp_path / "a.dcm", 1)
+    with receiving_at(tmp_path) as place, contextlib.ExitStack() as stack:
+        for _ in range(200):
+            one = stack.enter_context(socket.create_connection(("127.0.0.1", place.port), 20))
+            one.sendall(said_first)
+        begun = time.monotonic()
+        assert said(storescu(place.port, scan))[0] == 0
+        assert time.monotonic() - begun < storage.SECONDS / 3  # for which each of them may be silent
+        lines = place.remarks.take()
+        assert lines[0] == "refused 127.0.0.1: it had not asked to associate, and 64 others came after it"
+
+
+def associate(port: int, kind: str, *syntaxes: str) -> Any:
+    """An association of a peer that offers a class."""
+    peer = AE("EVIL")
+    peer.add_requested_context(kind, [*syntaxes] or [ImplicitVRLittleEndian])
+    return peer.associate("127.0.0.1", port, ae_title="SONOFORGE")
+
+
+def test_silent_associations_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dicom_peers.needs("storescu")
+    scan = write_scan(tmp_path / "a.dcm", 1)
+    with receiving_at(tmp_path, associations=2) as place:
+        silent = [associate(place.port, UltrasoundImageStorage) for _ in range(2)]
+        assert all(one.is_established for one in silent)
+        code, out = said(storescu(place.port, scan))
+        assert code and "Local Limit Exceeded" in out
+        assert place.refusal().endswith("there are 2 associations already; it may try again")
+        monkeypatch.setattr(storage, "_PATIENCE", 0.0)
+        assert said(storescu(place.port, scan))[0] == 0
+        assert place.refusal() == "refused EVIL@127.0.0.1: it was the longest silent of all, and another waits"
+        wait_for(lambda: not silent[0].is_established, 20)
+        assert silent[1].is_established
+        for one in silent:
+            one.abort()
+
+
+STORAGE = "1.2.840.10008.5.1.4.1.1"
+ULTRASOUND = ("3", "3.1", "6", "6.1", "6.2")  # the first of each retired
+CAPTURES = ("7", "7.1", "7.2", "7.3", "7.4", "77.1", "77.1.1", "77.1.1.1", "77.1.2.1", "77.1.4", "77.1.4.1", "77.2")
+
+
+@pytest.mark.parametrize("kind", [*ULTRASOUND, *CAPTURES])
+def test_every_class_of_pictures_is_received(place: Place, tmp_path: Path, kind: str) -> None:
+    scan = dcmread(write_scan(tmp_path / "a.dcm", 1, SOPClassUID=f"{STORAGE}.{kind}"))
+    assoc = associate(place.port, f"{STORAGE}.{kind}", scan.file_meta.TransferSyntaxUID)
+    assert assoc.send_c_store(scan).Status == 0
+    assoc.release()
+    assert place.remarks.take() == []
+    (path,) = place.inbox.waiting()
+    assert identify(path, "a").sop_class == f"{STORAGE}.{kind}"
+
+
+@pytest.mark.parametrize("kind", ["3", "6"])
+def test_retired_classes_of_ultrasound_are_received_of_dcmtk(place: Place, tmp_path: Path, kind: str) -> None:
+    dicom_peers.needs("storescu")
+    code, out = said(storescu(place.port, "-R", write_scan(tmp_path / "a.dcm", 1, SOPClassUID=f"{STORAGE}.{kind}")))
+    assert code == 0, out
+    assert len(place.inbox.waiting()) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "syntax", "named"),
+    [
+        (ComprehensiveSRStorage, ImplicitVRLittleEndian, "Comprehensive SR Storage"),
+        ("1.2.840.113619.4.26", ImplicitVRLittleEndian, "1.2.840.113619.4.26"),
+        (f"{STORAGE}.77.1.1.1", MPEG2MPML, "Video Endoscopic Image Storage as MPEG2 Main Profile / Main Level"),
+        ("1.2.840.10008.5.1.4.31", ImplicitVRLittleEndian, "Modality Worklist Information Model - FIND"),
+    ],
+)
+def test_who_offers_only_what_is_not_received_is_told(place: Place, kind: str, syntax: str, named: str) -> None:
+    associate(place.port, kind, syntax).abort()
+    assert place.refusal() == f"refused EVIL@127.0.0.1: does not receive {named}"
+
+
+def test_what_is_offered_in_vain_beside_pictures_is_told_of_pictures_alone(place: Place) -> None:
+    peer = AE("EVIL")
+    for kind in (UltrasoundImageStorage, ComprehensiveSRStorage, "1.2.840.10008.1.20.1"):
+        peer.add_requested_context(kind)
+    peer.associate("127.0.0.1", place.port, ae_title="SONOFORGE").release()
+    for number in range(5):
+        peer.add_requested_context(f"1.2.840.113619.4.{number}")
+    peer.associate("127.0.0.1", place.port, ae_title="SONOFORGE").release()
+    kinds = ", ".join(f"1.2.840.113619.4.{number}" for number in range(3))
+    assert place.refusal() == f"refused EVIL@127.0.0.1: does not receive {kinds} and 2 other classes"
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A certificate that vouches for itself, and its key."""
@@ -221,6 +315,17 @@ def test_what_is_named_after_files_is_named_after_uids(tmp_path: Path) -> None:
     assert (entry["file"], entry["copy_of"], entry["series"]) == (f"{STUDY}.1.2", f"{STUDY}.1.1", None)
     assert entry["object"]["series"] == f"{STUDY}.1"
     assert inbox.waiting() == []
+
+
+def test_an_object_on_which_no_report_can_be_written_is_moved_aside(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path / "inbox", 1_000_000)
+    file, _ = inbox.store(dicom_peers.write_scan(tmp_path / "a.dcm", 1).read_bytes())
+    assert inbox.answered({"file": str(file), "ok": True, "unwritten": ["damaged"], "unwritable": True}) is None
+    stranger = dicom_peers.write_scan(inbox.received / "b.dcm", 2, StudyInstanceUID=None)
+    assert inbox.answered({"file": str(stranger), "ok": True}) is None
+    assert inbox.waiting() == []
+    assert {path.name for path in (tmp_path / "inbox" / "aside").iterdir()} == {file.name, "b.dcm"}
+    assert "StudyInstanceUID" in json.loads((inbox.answers / "b.json").read_text())["unwritten"][0]
 
 
 def test_an_object_stays_until_all_of_its_answer_is_written(tmp_path: Path) -> None:

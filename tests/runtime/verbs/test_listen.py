@@ -75,6 +75,25 @@ def test_what_waits_is_answered_as_classify_does_and_sent_on(bundle: Path, tmp_p
     assert all(NOTICE in each.SeriesDescription and each.pixel_array.shape[1] >= 120 for each in pictures)
 
 
+def test_an_object_on_which_no_report_can_be_written_is_answered_once(bundle: Path, tmp_path: Path) -> None:
+    inbox = tmp_path / "inbox"
+    received = Inbox(inbox, LARGE).received
+    write_scan(received / "stranger.dcm", 1, StudyInstanceUID=None)
+    plain = write_scan(tmp_path / "plain.dcm", 2, Modality=None, SOPClassUID="1.2.840.10008.5.1.4.1.1.6")
+    Inbox(inbox, LARGE).store(plain.read_bytes())
+    with listening(tmp_path / "log", "--out", inbox, "--bundle", bundle) as listener:
+        wait_for(lambda: not list(received.iterdir()))
+        listener.end()
+        (line,) = (line for line in listener.log.splitlines() if "moved to aside/" in line)
+    assert "stranger.dcm" in line and PLANTED not in listener.log
+    assert [path.name for path in (inbox / "aside").iterdir()] == ["stranger.dcm"]
+    assert set(answers(inbox)) == {"stranger", f"{dicom_peers.STUDY}.1.2"}
+    assert len(list((inbox / "answers").glob("*.dcm"))) == 2  # a report and a picture
+    with listening(tmp_path / "log", "--out", inbox, "--bundle", bundle) as listener:
+        assert listener.end() == 0
+        assert "stranger" not in listener.log
+
+
 def test_reports_wait_for_an_archive_that_is_away(tmp_path: Path) -> None:
     dicom_peers.needs("storescp")
     outgoing, remarks = tmp_path / "outgoing", Remarks()

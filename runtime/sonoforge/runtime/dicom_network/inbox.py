@@ -3,7 +3,8 @@
 * ``received/``: objects, each whole and on disk before its sender hears that it is stored;
 * ``answers/``: one ``SOP-INSTANCE-UID.json`` for each object, and its reports, which are DICOM objects themselves;
 * ``outgoing/``: reports that an archive has not stored yet, instead of in ``answers/``;
-* ``scans/``: answered objects, if they are kept.
+* ``scans/``: answered objects, if they are kept;
+* ``aside/``: objects that no report can be written on, and that are not answered again.
 
 An object leaves ``received/`` only after its answers are on disk.  A killed process therefore loses nothing: at worst,
 an object is answered or a report sent twice, with the same UIDs.
@@ -165,7 +166,8 @@ class Inbox:
         ``room`` limits the bytes of unanswered objects; ``keep`` keeps answered ones.
         """
         self.received, self.answers, self.outgoing = folder / "received", folder / "answers", folder / "outgoing"
-        self._folder, self._scans, self._room, self._keep = folder, folder / "scans", room, keep
+        self._folder, self._scans, self._aside, self._room = folder, folder / "scans", folder / "aside", room
+        self._keep = keep
         self._instances: dict[str, str] = {}  # by file
         for each in (self.received, self.answers, self.outgoing):
             atomic.prepare_folder(each)
@@ -208,13 +210,15 @@ class Inbox:
     def answered(self, entry: inputs.Entry) -> Identity | None:
         """Write the answer for an object, take it out of ``received/``, and return its UIDs.
 
-        If its report could not be written, it stays, to be answered again at the next start; return None.
+        If its report could not be written, return None.  If that is the object's fault, it is moved to ``aside/``;
+        otherwise it stays, to be answered again at the next start.
         """
         path = Path(entry["file"])
         try:
             identity = identify(path, str(path))
         except limits.ImageError as error:  # put there by someone else, or damaged since
             atomic.write_json(self.answers / f"{path.stem}.json", {**entry, "unwritten": [str(error)]})
+            self._move(path, self._aside)
             return None
         self._instances[str(path)] = identity.instance
         named = {  # by UIDs, since the files will be gone
@@ -224,10 +228,17 @@ class Inbox:
         answer = {**named, "object": identity._asdict(), "notice": NOTICE}
         atomic.write_json(self.answers / f"{identity.instance}.json", answer)
         if entry.get("unwritten"):
+            if entry.get("unwritable"):
+                self._move(path, self._aside)
             return None
         if self._keep:
-            self._scans.mkdir(exist_ok=True)
-            path.replace(self._scans / f"{identity.instance}.dcm")
+            self._move(path, self._scans, f"{identity.instance}.dcm")
         else:
             path.unlink(missing_ok=True)
         return identity
+
+    @staticmethod
+    def _move(path: Path, folder: Path, name: str = "") -> None:
+        with contextlib.suppress(FileNotFoundError):  # taken away by someone else
+            folder.mkdir(exist_ok=True)
+            path.replace(folder / (name or path.name))

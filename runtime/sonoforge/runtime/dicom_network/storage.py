@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import socketserver
 import ssl
 import threading
@@ -20,14 +21,21 @@ from typing import Any, NamedTuple
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pydicom.uid import (  # type: ignore[attr-defined]
+    UID,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    UID_dictionary,
+)
+from pynetdicom import AE, AllStoragePresentationContexts, evt, register_uid
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     ComprehensiveSRStorage,
     SecondaryCaptureImageStorage,
     Verification,
 )
-from pynetdicom.transport import ThreadedAssociationServer
+from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from sonoforge.runtime.dicom_network.inbox import Archive, Budget, Caller, Inbox, Remarks
 from sonoforge.runtime.errors import SonoforgeError, refusing
@@ -41,7 +49,10 @@ _IDLE_SECONDS = 120.0  # after which an idle association is ended
 _MOST_UNIT = 1 << 20  # bytes of one message unit (PDU); larger ones are never read
 _UNIT = 1 << 17  # largest PDU that callers are asked to send
 _HELD = 4  # largest objects that are held in memory at a time
-_CONNECTIONS = 4  # for each association: some have not asked for one yet
+_SILENT = 64  # connections that have not asked to associate yet; beyond that the oldest is dropped
+_UNCOUNTED = 10_000  # pynetdicom counts callers that are about to leave as associations
+_NAMED = 3  # classes in a line
+_PATIENCE = 2.5  # seconds after which a silent association makes room for another caller
 _COMMENT = 64  # letters (PS3.7, annex C)
 
 LOOK_SECONDS = 0.5
@@ -50,6 +61,7 @@ _LONGEST_PAUSE = 60.0  # before an archive that failed is tried again
 _WARNINGS = range(0xB000, 0xC000)  # PS3.4, B.2.3: stored, with remarks
 
 # PS3.4, B.2.3: status of C-STORE.
+_NOT_AS_SENT = 0x04  # PS3.8, table 9-18: no transfer syntax of a context is read
 _STORED, _NO_ROOM, _DOES_NOT_MATCH, _NOT_UNDERSTOOD = 0x0000, 0xA700, 0xA900, 0xC000
 
 
@@ -63,25 +75,33 @@ class Reception(NamedTuple):
     tls: ssl.SSLContext | None = None
 
 
+class _Handler(RequestHandler):
+    """Starts the two busy threads of an association only once a caller has asked for it."""
+
+    def handle(self) -> None:
+        """Wait for the request to associate."""
+        server: Any = self.server
+        assoc = self._create_association()
+        if server.provider.opened(assoc):
+            assoc.start()
+        else:
+            server.shutdown_request(self.request)
+
+
 class _Server(ThreadedAssociationServer):
     """Takes connections so that one caller cannot keep another waiting."""
 
     daemon_threads = True
-    request_queue_size = 64
-    reception: Reception
+    request_queue_size = 1024
+    provider: _Provider
 
     def get_request(self) -> tuple[Any, Any]:
         """Take a connection; its handshake runs in its own thread, within its time."""
         connection, address = self.socket.accept()  # type: ignore[union-attr]
         connection.settimeout(SECONDS)
-        if self.reception.tls:
-            connection = self.reception.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        if tls := self.provider.reception.tls:
+            connection = tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         return connection, address
-
-    def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Whether there is room for another connection."""
-        del request, client_address
-        return len(self.active_associations) < _CONNECTIONS * self.reception.associations
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Print nothing: a traceback of a connection that ended early may quote its contents."""
@@ -92,7 +112,7 @@ class _Input:
 
     def __init__(self, connection: Any, most: int, budget: Budget, refuse: Callable[[str], None]) -> None:
         self._connection, self._most, self._budget, self._refuse = connection, most, budget, refuse
-        self._held = 0
+        self._held, self.heard = 0, time.monotonic()
 
     def recv(self, count: int) -> bytearray:
         """Return this many bytes, or fewer if the connection has ended; raise OSError for refusals."""
@@ -100,9 +120,6 @@ class _Input:
             self._fail(f"sent a message unit of {count / 1e6:.0f} MB, more than {_MOST_UNIT / 1e6:.0f} MB")
         if self._held + count > self._most + _MOST_UNIT:
             self._fail(f"sent an object larger than {self._most / 1e6:.0f} MB; --set dicom.most allows larger ones")
-        if not self._budget.take(count):
-            self._fail(f"all callers together sent more than {_HELD} times {self._most / 1e6:.0f} MB; it may try again")
-        self._held += count
         data, until = bytearray(), time.monotonic() + SECONDS
         try:
             while len(data) < count:
@@ -110,7 +127,12 @@ class _Input:
                 piece = self._connection.recv(min(count - len(data), 1 << 16))
                 if not piece:
                     break
+                if not self._budget.take(len(piece)):
+                    whole = f"{_HELD} times {self._most / 1e6:.0f} MB"
+                    self._fail(f"all callers together sent more than {whole}; it may try again")
+                self._held += len(piece)
                 data += piece
+            self.heard = time.monotonic()
             self._connection.settimeout(SECONDS)  # for what is sent
         except ssl.SSLError as error:
             self._fail(f"no TLS that both sides accept ({error.reason or 'handshake'})")
@@ -121,7 +143,13 @@ class _Input:
     def done(self, _: Any = None) -> None:
         """Return an object's memory once it is answered or its connection has ended."""
         self._budget.give(self._held)
-        self._held = 0
+        self._held, self.heard = 0, time.monotonic()
+
+    def drop(self, why: str) -> None:
+        """End the connection, whatever it waits for."""
+        self._refuse(why)
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
 
     def _fail(self, why: str) -> None:
         self._refuse(why)
@@ -132,16 +160,19 @@ class _Provider:
     """Answers callers."""
 
     def __init__(self, reception: Reception, inbox: Inbox, remarks: Remarks) -> None:
-        self._reception, self._inbox, self._remarks = reception, inbox, remarks
+        self.reception, self._inbox, self._remarks = reception, inbox, remarks
+        self.contexts: list[PresentationContext] = []  # that are accepted
         self._budget = Budget(_HELD * (reception.most_bytes + _MOST_UNIT))
         self._reported: weakref.WeakSet[Any] = weakref.WeakSet()  # connections that are not DICOM
+        self._lock = threading.Lock()
+        self._silent: dict[Any, _Input] = {}  # connections that have not asked to associate, the oldest first
+        self._peers: dict[Any, _Input] = {}  # those that are associated
 
     def handlers(self) -> list[Any]:
         """Return the event handlers."""
         return [
-            (evt.EVT_CONN_OPEN, self._opened),
-            (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_REJECTED, self._rejected),
+            (evt.EVT_ACCEPTED, self._accepted),
             (evt.EVT_FSM_TRANSITION, self._moved),
             (evt.EVT_C_ECHO, lambda _: _STORED),
             (evt.EVT_C_STORE, self._store),
@@ -151,40 +182,74 @@ class _Provider:
         title = assoc.requestor.ae_title.strip()
         self._remarks.add(f"refused {title}{'@' * bool(title)}{assoc.requestor.address}: {why}")
 
-    def _opened(self, event: Any) -> None:
-        assoc = event.assoc
+    def opened(self, assoc: Any) -> bool:
+        """Wait for a caller's first message, in its own thread; return whether it came."""
         connection = assoc.dul.socket
-        most = self._reception.most_bytes
+        most = self.reception.most_bytes
         limited = _Input(connection.socket, most, self._budget, lambda why: self._refuse(assoc, why))
         connection.recv = limited.recv
+        assoc.bind(evt.EVT_REQUESTED, self._requested, [limited])
         assoc.bind(evt.EVT_DIMSE_SENT, limited.done)
         assoc.bind(evt.EVT_CONN_CLOSE, limited.done)
+        with self._lock:
+            self._silent[assoc] = limited
+            oldest = self._silent.pop(next(iter(self._silent))) if len(self._silent) > _SILENT else None
+        if oldest:
+            oldest.drop(f"it had not asked to associate, and {_SILENT} others came after it")
+        assoc.dul._read_pdu_data()
+        with self._lock:
+            self._silent.pop(assoc, None)
+        if assoc.dul.event_queue.queue[-1] == "Evt17":  # PS3.8, 9.2.3: the connection has ended
+            limited.done()
+            return False
+        return True
 
-    def _requested(self, event: Any) -> None:
-        """Reject a caller that is not permitted, by title or address (PS3.8, 9.3.4)."""
-        asked, requestor = event.assoc.requestor.primitive, event.assoc.requestor
+    def _requested(self, event: Any, limited: _Input) -> None:
+        """Reject a caller that is not permitted, by title or address, or for whom there is no room (PS3.8, 9.3.4)."""
+        assoc, asked, requestor = event.assoc, event.assoc.requestor.primitive, event.assoc.requestor
         requestor.ae_title = asked.calling_ae_title
-        callers, title = self._reception.callers, asked.calling_ae_title.strip()
+        assoc.acceptor.supported_contexts = self.contexts
+        callers, title = self.reception.callers, asked.calling_ae_title.strip()
+        why, reason = "", (0x02, 0x03, 0x02)
         if callers and not any(own.title == title and own.address in ("", requestor.address) for own in callers):
-            self._refuse(event.assoc, "it is not one of --callers")
-            event.assoc.acse.send_reject(0x01, 0x01, 0x03)
-            event.assoc.kill()  # waits until that is sent
+            why, reason = "it is not one of --callers", (0x01, 0x01, 0x03)
+        else:
+            with self._lock:
+                self._peers = {peer: one for peer, one in self._peers.items() if peer.is_alive()}
+                if len(self._peers) >= self.reception.associations:
+                    oldest = min(self._peers, key=lambda peer: self._peers[peer].heard)
+                    if time.monotonic() - self._peers[oldest].heard >= _PATIENCE:
+                        self._peers.pop(oldest).drop("it was the longest silent of all, and another waits")
+                    else:
+                        why = f"there are {self.reception.associations} associations already; it may try again"
+                if not why:
+                    self._peers[assoc] = limited
+        if why:
+            self._refuse(assoc, why)
+            assoc.acse.send_reject(*reason)
+            assoc.kill()  # waits until that is sent
 
     def _rejected(self, event: Any) -> None:
-        rejected = event.assoc.acceptor.primitive
-        if rejected is not None and rejected.diagnostic == 0x07:
-            why = f"it calls an AE title other than {self._reception.title}"
-        else:
-            why = f"there are {self._reception.associations} associations already; it may try again"
-        self._refuse(event.assoc, why)
+        self._refuse(event.assoc, f"it calls an AE title other than {self.reception.title}")
+
+    def _accepted(self, event: Any) -> None:
+        """Name the classes of pictures that a caller offers in vain, or all of them where nothing is taken."""
+        taken = {context.abstract_syntax for context in event.assoc.accepted_contexts} - {Verification}
+        vain = {one.abstract_syntax: one for one in event.assoc.rejected_contexts if one.abstract_syntax not in taken}
+        names = [
+            _named(kind) + f" as {_named(one.transfer_syntax[0])}" * (one.result == _NOT_AS_SENT)
+            for kind, one in vain.items()
+            if not taken or kind.is_private or "Image Storage" in kind.name
+        ]
+        if names:
+            more = f" and {len(names) - _NAMED} other classes" if len(names) > _NAMED else ""
+            self._refuse(event.assoc, f"does not receive {', '.join(names[:_NAMED])}{more}")
 
     def _moved(self, event: Any) -> None:
-        """Report messages that are not DICOM, and callers that connect without a request (PS3.8, 9.2.3)."""
+        """Report messages that are not DICOM (PS3.8, 9.2.3)."""
         if event.fsm_event == "Evt19" and event.assoc not in self._reported:  # later messages are not DICOM either
             self._reported.add(event.assoc)
             self._refuse(event.assoc, "sent something that is not a DICOM message, or a damaged one")
-        elif event.fsm_event == "Evt18" and event.current_state == "Sta2":
-            self._refuse(event.assoc, f"sent no request to associate within {SECONDS:.0f} s")
 
     def _store(self, event: Any) -> int | Dataset:
         """Store an object (PS3.4, B.2.3), or answer with the reason why not."""
@@ -206,25 +271,36 @@ class _Provider:
         return answer
 
 
+def _named(uid: UID) -> str:
+    """Return the name of a class or a transfer syntax, or its number; what is neither is not quoted."""
+    return uid.name if uid.is_valid else "what has no valid UID"
+
+
 @contextlib.contextmanager
 def receiving(address: tuple[str, int], reception: Reception, inbox: Inbox, remarks: Remarks) -> Iterator[int]:
     """Receive objects into an inbox while inside; yield the port."""
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)  # it quotes what callers send
     entity = AE(reception.title)
     entity.require_called_aet = True
-    entity.maximum_associations = reception.associations
+    entity.maximum_associations = _UNCOUNTED
     entity.maximum_pdu_size = _UNIT
     entity.acse_timeout, entity.network_timeout, entity.dimse_timeout = SECONDS, _IDLE_SECONDS, SECONDS
     entity.add_supported_context(Verification)
-    for context in AllStoragePresentationContexts:
-        if not is_non_image_class(str(context.abstract_syntax)):
-            entity.add_supported_context(str(context.abstract_syntax), [*DECODERS])
-    host, port = address
+    kinds = [str(context.abstract_syntax) for context in AllStoragePresentationContexts]
+    for kind, (name, _, _, status, keyword) in UID_dictionary.items():
+        if status == "Retired" and "Image Storage" in name:  # of older machines; unknown to pynetdicom
+            register_uid(kind, keyword, StorageServiceClass)
+            kinds.append(kind)
+    for kind in kinds:
+        if not is_non_image_class(kind):
+            entity.add_supported_context(kind, [*DECODERS])
+    (host, port), provider = address, _Provider(reception, inbox, remarks)
+    provider.contexts = entity.supported_contexts
     with refusing(f"{host}:{port}: cannot be bound", "give another --host or --port"):
         server: Any = entity.make_server(
-            (host, port), evt_handlers=_Provider(reception, inbox, remarks).handlers(), server_class=_Server
+            (host, port), evt_handlers=provider.handlers(), server_class=_Server, request_handler=_Handler
         )
-    server.reception = reception
+    server.provider, server.contexts = provider, []  # which are copied, slowly, for each connection
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
     try:
         yield int(server.server_address[1])

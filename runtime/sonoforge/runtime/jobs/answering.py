@@ -118,6 +118,8 @@ class Answering:
                     more[key] = str(self._written(key, Path(folder), file, answered))
                 except SonoforgeError as error:
                     unwritten.append(str(error))
+                    if isinstance(error, ImageError):  # which no other try would change
+                        more["unwritable"] = True
         return {**more, "unwritten": unwritten} if unwritten else more
 
     def _written(self, key: str, folder: Path, file: str, answered: Answer) -> Path:

@@ -67,8 +67,10 @@ def listen(config: ListenConfig, begun: Callable[[str, int, Path, str], None]) -
                 why = "" if inbox.answered(entry) else "its answer says why"
             except SonoforgeError as error:
                 why = str(error)
-            if why:
+            if why and Path(entry["file"]).exists():
                 remarks.add(f"{entry['file']}: stays, to be answered again at the next start; {why}")
+            elif why:
+                remarks.add(f"{entry['file']}: moved to aside/, as no report on it can be written; {why}")
 
         found: Classified = {}, True
         with contextlib.suppress(KeyboardInterrupt):  # before the first look

@@ -18,15 +18,18 @@ import pydicom.data
 from highdicom.sr import srread
 from PIL import Image
 from pydicom import dcmread
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
+from pydicom.tag import Tag
 from pydicom.uid import ComprehensiveSRStorage, SecondaryCaptureImageStorage
 
 import bundle_factory as factory
 import dicom_files
 import dicom_peers
 from program import refused, sonoforge
-from sonoforge.runtime.images.dicom.derived_objects import SCHEME, write_report
+from sonoforge.runtime.images.dicom.derived_objects import SCHEME, write_capture, write_report
 from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.notice import NOTICE
 
@@ -190,3 +193,56 @@ def test_a_clip_s_picture_names_its_best_frame(tmp_path: Path) -> None:
     (entry,) = sonoforge("classify", path, "--bundle", bundle, "--sc", tmp_path / "sc", "--json").json["results"]
     (source,) = dcmread(entry["sc"]).SourceImageSequence
     assert source.ReferencedFrameNumber == entry["clip"]["best_frame"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Modality", None),
+        ("Manufacturer", None),
+        ("PatientSex", b"female"),
+        ("PatientBirthDate", b"12.03.1971"),
+        ("StudyDate", b"0 "),
+        ("StudyTime", b"10 o'clock"),
+        ("ReferringPhysicianName", b"A\\B "),
+        ("FrameOfReferenceUID", b"1.2\\1.3 "),
+        ("InstanceNumber", b"0 "),
+        ("SpecificCharacterSet", b"NONSENSE"),
+    ],
+)
+def test_what_a_machine_leaves_out_or_writes_wrongly_keeps_no_report_from_being_written(
+    tmp_path: Path, name: str, value: bytes | None
+) -> None:
+    scan = dcmread(dicom_peers.write_scan(tmp_path / "scan.dcm", 1))
+    tag = Tag(tag_for_keyword(name) or 0)
+    if value is None:
+        scan.pop(tag, None)
+    else:
+        scan[tag] = RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)
+    dicom_files.save(scan, tmp_path / "scan.dcm")
+    picture = Image.new("RGB", (40, 30))
+    for written in (
+        write_report(tmp_path, str(tmp_path / "scan.dcm"), ENTRY),
+        write_capture(tmp_path, str(tmp_path / "scan.dcm"), ENTRY, lambda: picture),
+    ):
+        read = dcmread(written)
+        assert (read.PatientName, read.PatientID) == (dicom_files.PLANTED, dicom_files.PLANTED)
+        if name in ("PatientSex", "PatientBirthDate", "StudyDate", "StudyTime"):
+            assert not read[name].value
+
+
+def test_a_name_in_another_script_is_that_of_the_scan(tmp_path: Path) -> None:
+    scan = dcmread(dicom_peers.write_scan(tmp_path / "scan.dcm", 1))
+    scan.SpecificCharacterSet = ["", "ISO 2022 IR 87"]  # PS3.5, annex H
+    scan.PatientName = "Yamada^Tarou=山田^太郎=やまだ^たろう"
+    dicom_files.save(scan, tmp_path / "scan.dcm")
+    assert dcmread(write_report(tmp_path, str(tmp_path / "scan.dcm"), ENTRY)).PatientName == scan.PatientName
+
+
+@pytest.mark.parametrize("kind", ["3", "3.1", "6", "6.1", "6.2", "7", "7.4", "6.3", "77.1.4.1"])
+def test_a_report_refers_to_a_scan_of_any_class_by_its_own(tmp_path: Path, kind: str) -> None:
+    own = f"1.2.840.10008.5.1.4.1.1.{kind}"
+    path = dicom_peers.write_scan(tmp_path / "scan.dcm", 1, SOPClassUID=own)
+    report = srread(write_report(tmp_path, str(path), ENTRY))
+    found = [one for one in report.iterall() if one.keyword == "ReferencedSOPClassUID"]
+    assert len(found) >= 2 and {str(one.value) for one in found} == {own}

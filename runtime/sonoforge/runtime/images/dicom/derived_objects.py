@@ -8,6 +8,7 @@ unchanged, and nowhere else.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -21,10 +22,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 from pydicom import dcmread
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, UltrasoundImageStorage
+from pydicom.valuerep import DA, TM
 
 from sonoforge.runtime import atomic
 from sonoforge.runtime.errors import require
@@ -38,8 +41,8 @@ SCHEME = "99SONOFORGE"
 
 _MOST_LETTERS = 64  # of a long string and of a code's meaning (PS3.5, 6.2)
 _NOT_OF_THE_ANSWER = ("file", "ms", "overlay")  # differ each time, or are not reported
-# Of patient and study (type 2: PS3.3, C.7.1.1 and C.7.2.1): they may be empty but not missing, and some machines leave
-# them out.
+# Of patient and study (type 2: PS3.3, C.7.1.1 and C.7.2.1): they may be empty but not missing or invalid, as on some
+# machines.
 _MAY_BE_EMPTY = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "ReferringPhysicianName"),
     *("StudyDate", "StudyTime", "StudyID", "AccessionNumber"),
@@ -94,11 +97,22 @@ def _read_scan(path: str, entry: dict[str, Any]) -> tuple[Dataset, str]:
     instance = identify(Path(path), path).instance
     with one_line(path):
         header = dcmread(path, stop_before_pixels=True)
+        header.decode()
+        header.SpecificCharacterSet = "ISO_IR 192"  # UTF-8: some of those in use are refused
         for name in _MAY_BE_EMPTY:
-            if name not in header:
+            if name not in header or not _is_sound(header[name]):
                 setattr(header, name, None)
     answer = {key: value for key, value in entry.items() if key not in _NOT_OF_THE_ANSWER}
     return header, f"{instance} {json.dumps(answer, sort_keys=True)}"
+
+
+def _is_sound(element: DataElement) -> bool:
+    """Whether an element has one value, and one that a derived object may hold; PS3.5, 6.2."""
+    with contextlib.suppress(ValueError):
+        if element.VR in ("DA", "TM"):
+            {"DA": DA, "TM": TM}[element.VR](element.value or "")
+        return element.VM < 2 and (element.keyword != "PatientSex" or element.value in ("", None, "M", "F", "O"))
+    return False
 
 
 def _model_of(entry: dict[str, Any]) -> str:
@@ -185,7 +199,10 @@ def write_report(folder: Path, path: str, entry: dict[str, Any]) -> Path:
     scan, identity = _read_scan(path, entry)
     from highdicom.sr import ComprehensiveSR  # noqa: PLC0415 - an extra
 
+    own = scan.SOPClassUID
     with one_line(path):
+        if own.is_private or own.is_retired:  # which highdicom does not know
+            scan.SOPClassUID = UltrasoundImageStorage
         report: Dataset = ComprehensiveSR(
             evidence=[scan],
             content=_content(scan, entry, identity),
@@ -198,6 +215,9 @@ def write_report(folder: Path, path: str, entry: dict[str, Any]) -> Path:
             series_description=f"sonoforge: {NOTICE}"[:_MOST_LETTERS],
         )
         report.SoftwareVersions = _model_of(entry)
+        for item in (item for element in report.iterall() if element.VR == "SQ" for item in element.value):
+            if item.get("ReferencedSOPInstanceUID") == scan.SOPInstanceUID:
+                item.ReferencedSOPClassUID = own
     target = folder / f"{report.SOPInstanceUID}.dcm"
     return target if target.exists() else _write(target, report, path)
 
@@ -235,6 +255,10 @@ def _content(scan: Dataset, entry: dict[str, Any], identity: str) -> Dataset:
         ),
     ]
     frames = [entry["clip"]["best_frame"]] if "clip" in entry else None
+    library = None
+    with contextlib.suppress(Exception):  # an option, for which highdicom does not know all classes
+        sr.ImageLibrary([scan])
+        library = [scan]
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=uid("finding", identity), identifier="classification"),
         algorithm_id=sr.AlgorithmIdentification(
@@ -259,5 +283,5 @@ def _content(scan: Dataset, entry: dict[str, Any], identity: str) -> Dataset:
         procedure_reported=private("PROCEDURE", "Image classification"),
         imaging_measurements=[group],
         title=codes.DCM.ImagingMeasurementReport,
-        referenced_images=[scan],
+        referenced_images=library,
     )[0]
