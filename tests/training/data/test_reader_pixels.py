@@ -343,6 +343,19 @@ def test_volumes_of_a_class_have_masks_of_the_same_structures(tmp_path: Path) ->
     ]
 
 
+def test_a_corrected_volume_is_read_anew(tmp_path: Path) -> None:
+    folder, right = tmp_path / "set" / "benign", np.random.default_rng(1).integers(0, 256, SHAPE).astype(np.uint8)
+    for name, labels in (("wrong", right * 0 + 1), ("right", draw_labels(2))):
+        sets.nifti(folder / "a.nii", right if name == "right" else np.full(SHAPE, np.nan, np.float32))
+        sets.nifti(folder / "b.nii", right // (1 if name == "right" else 2))
+        sets.nifti(folder / "b_seg.nii", labels)
+        succeed("data", "import", "frames", tmp_path / "set", tmp_path / name)
+    for volume in "ab":
+        assert np.array_equal(read(tmp_path / f"right/benign/{volume}_slice003.png"), right[:, :, 2].T)
+    mask = read(tmp_path / "right/benign/b_slice003_mask_structure-2.png")
+    assert np.array_equal(mask > 0, draw_labels(2)[:, :, 2].T == 2)
+
+
 def coloured(alpha: int | None) -> NDArray[np.generic]:
     names = "RGB" if alpha is None else "RGBA"
     voxels = np.zeros(SHAPE, [(name, "u1") for name in names])

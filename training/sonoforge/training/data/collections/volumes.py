@@ -181,6 +181,7 @@ def _labels(path: Path) -> _Decoded:
 
 def label_numbers(path: Path) -> frozenset[int]:
     """Return the labels other than 0 that occur in a label map; refuse one that cannot be used."""
+    _labels.cache_clear()  # the map may have been corrected since the last import
     labels = _labels(path)[0]
     numbers = frozenset(map(int, np.unique(labels[labels != 0])))
     if len(numbers) > _MOST_LABELS:
@@ -253,6 +254,7 @@ def plan_slices(class_name: str, volumes: list[LabelledVolume], settings: Import
 
 
 def _slices(class_name: str, volume: LabelledVolume, settings: ImportSettings) -> list[PlannedPicture]:
+    _levels.cache_clear()  # as above
     if volume.problem:
         raise SonoforgeError(f"{volume.image}: {volume.problem}")
     if volume.labels and not volume.labels.is_file():
