@@ -217,14 +217,12 @@ class LabelledVolume:
         """Return one slice, numbered from 0 over all time points, with its masks and remarks."""
         with _decoding:
             levels = _levels(self.image, self.window)
-            labels = _labels(self.labels) if self.labels else None
+            labels, noted = _labels(self.labels) if self.labels else (np.zeros(0), ())
         if isinstance(levels, SonoforgeError):
             raise levels
-        picture = Picture(np.ascontiguousarray(levels[0][:, :, number].swapaxes(0, 1)), remarks=levels[1])
-        if labels is None:
-            return picture
-        masks = {name: np.equal(labels[0][:, :, number].T, label) for label, name in self.structures.items()}
-        return picture._replace(structures=masks, remarks=levels[1] + labels[1])
+        names = self.structures if self.labels else {}
+        masks = {name: np.equal(labels[:, :, number].T, label) for label, name in names.items()}
+        return Picture(np.ascontiguousarray(levels[0][:, :, number].swapaxes(0, 1)), (), masks, levels[1] + noted)
 
 
 def level_window(settings: ImportSettings) -> tuple[float, float] | None:
