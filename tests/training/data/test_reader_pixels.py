@@ -356,6 +356,18 @@ def test_a_corrected_volume_is_read_anew(tmp_path: Path) -> None:
     assert np.array_equal(mask > 0, draw_labels(2)[:, :, 2].T == 2)
 
 
+def test_a_changed_bit_of_a_packed_volume_is_noticed(tmp_path: Path) -> None:
+    path, chance = tmp_path / "a.nii.gz", np.random.default_rng(1)
+    sets.nifti(path, chance.normal(100, 30, (32, 32, 4)).astype(np.int16))
+    whole = path.read_bytes()
+    for bit in chance.integers(160, 8 * len(whole), 30):  # behind the name and time of gzip's header, RFC 1952
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        with pytest.raises(SonoforgeError, match=r"a\.nii\.gz"):
+            open_volume(path).voxels()
+
+
 def coloured(alpha: int | None) -> NDArray[np.generic]:
     names = "RGB" if alpha is None else "RGBA"
     voxels = np.zeros(SHAPE, [(name, "u1") for name in names])

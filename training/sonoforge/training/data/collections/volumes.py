@@ -6,6 +6,7 @@ dimension is time, and each time point a volume. Voxels that are NaN or infinite
 
 import contextlib
 import functools
+import gzip
 import itertools
 import math
 import threading
@@ -25,7 +26,6 @@ from sonoforge.training.data.collections.importing import ImportSettings, Pictur
 MOST_VOXELS = 1 << 30
 _MOST_LABELS = 255
 _GREATEST_LABEL = (1 << 53) - 1  # up to which float64 holds every whole number
-_MOST_INFLATED = 1032  # bytes from one byte of DEFLATE (zlib.net/zlib_tech.html)
 _META_TYPES = {
     "MET_UCHAR": "u1", "MET_CHAR": "i1", "MET_USHORT": "u2", "MET_SHORT": "i2", "MET_UINT": "u4", "MET_INT": "i4",
     "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
@@ -73,15 +73,16 @@ def _open_nifti(path: Path) -> tuple[tuple[int, ...], tuple[float, ...], Callabl
         image: Any = nibabel.load(path)
         shape, unit = tuple(map(int, image.shape)), image.header.get_xyzt_units()[0]
         steps, kind = tuple(map(float, image.header.get_zooms())), image.get_data_dtype()
-        packed = path.stat().st_size
     if kind.kind == "c" or kind.itemsize > 8:
         raise SonoforgeError(f"{path}: has {kind} voxels; save them as float32, complex ones as their magnitude")
-    most = packed * (_MOST_INFLATED if path.suffix.lower() == ".gz" else 1)
-    if math.prod(shape) * kind.itemsize > most:  # before room is made for them
-        raise SonoforgeError(f"{path}: {packed} bytes cannot hold {_times(shape)} voxels; obtain it again")
 
     def voxels() -> NDArray[Any]:
         with refusing(f"{path}: its voxels are incomplete or damaged", "obtain it again", Exception):
+            # To its end: nibabel stops before the checksum of gzip, and makes room for whatever the header states.
+            with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+                size = sum(map(len, iter(functools.partial(file.read, 1 << 20), b"")))
+            if size < math.prod(shape) * kind.itemsize:
+                raise EOFError(f"{size} bytes for {_times(shape)} voxels")
             # Colours are never scaled (nifti1.h, on scl_slope).
             return np.asarray(image.dataobj.get_unscaled() if kind.names else image.dataobj)
 
