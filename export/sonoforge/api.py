@@ -37,6 +37,7 @@ from sonoforge.runtime.errors import SonoforgeError, require
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.classifier.network import to_tensor
 from sonoforge.training.classifier.trained_network import load_network
+from sonoforge.training.crossval.evidence import read_answers
 from sonoforge.training.data.audit import audit
 from sonoforge.training.data.cache import CacheSettings, ImageCache
 from sonoforge.training.data.data_option import PHANTOM
@@ -53,7 +54,7 @@ from sonoforge.training.reports.run.page import comparison_page, judged
 from sonoforge.training.reports.run.whole_run import WholeRun, read_run
 from sonoforge.training.settings.crossval import CrossvalConfig
 from sonoforge.training.settings.gan import GanTrainConfig
-from sonoforge.training.statistics.predictions import ANSWERS, read_predictions
+from sonoforge.training.statistics.predictions import ANSWERS
 from sonoforge.training.statistics.tables import evaluate
 from sonoforge.training.statistics.verdict import Verdict
 
@@ -380,18 +381,18 @@ def figures(answers: str | Path | pandas.DataFrame) -> dict[str, Any]:
         answers: ``predictions.csv`` of a run, or a data frame with the columns of `Comparison.predictions`.
 
     Returns:
-        ``arms``, ``comparisons`` and ``never_right``, as in ``results.json``.
+        ``doubt``: on whose word they stand; ``arms``, ``comparisons``, ``never_right``, as in ``results.json``.
 
     Raises:
         SonoforgeError: It is not such a table.
     """
     if isinstance(answers, str | Path):
-        parts, classes = read_predictions(Path(answers))
+        parts, classes, doubt = read_answers(Path(answers))
     else:
         with tempfile.TemporaryDirectory() as folder:
             answers.to_csv(Path(folder, ANSWERS), index=False)
-            parts, classes = read_predictions(Path(folder, ANSWERS))
-    return evaluate(parts, classes)
+            parts, classes, doubt = read_answers(Path(folder, ANSWERS))
+    return {"doubt": doubt, **evaluate(parts, classes)}
 
 
 def _config(kind: type[_Config], data: Images, settings: Settings) -> _Config:

@@ -134,7 +134,7 @@ def make_run(
             kept = (files, groups, np.array(plan.fold_of)[own], labels[own], probabilities)
             parts.append(Predictions(arm, protocol, plan.seed, *kept, collections=sources))
             for fold in range(folds):
-                _write_fold(folder, cache, plan, fold, arm, filled)
+                _write_fold(folder, cache, plan, fold, parts[-1], filled)
     write_predictions(folder / "predictions.csv", parts, classes)
     results: dict[str, Any] = {
         "data": cache.dataset.name,
@@ -192,8 +192,10 @@ def make_run(
     return Run(folder, cache, audit(cache), results)
 
 
-def _write_fold(folder: Path, cache: ImageCache, plan: Any, fold: int, arm: str, filled: Sequence[str]) -> None:
-    train = plan.train(fold)
+def _write_fold(
+    folder: Path, cache: ImageCache, plan: Any, fold: int, part: Predictions, filled: Sequence[str]
+) -> None:
+    train, arm, own = plan.train(fold), part.arm, part.reordered(np.flatnonzero(part.folds == fold))
     reads = {"classifier": [cache.hashes[i] for i in train]}
     if arm == "gan":
         seen = np.arange(len(plan.files)) if plan.protocol == "thesis" else train
@@ -201,7 +203,10 @@ def _write_fold(folder: Path, cache: ImageCache, plan: Any, fold: int, arm: str,
             label = cache.dataset.classes.index(name)
             reads[f"generator {name}"] = [cache.hashes[i] for i in seen if cache.dataset.labels[i] == label]
         reads["generated"] = ["f" * 64]
-    write_reads(folder / "folds" / f"{arm}-seed{plan.seed}-fold{fold:02d}.json", plan, fold, reads, arm)
+    path = folder / "folds" / f"{arm}-seed{plan.seed}-fold{fold:02d}.json"
+    write_reads(path, plan, fold, reads, arm)
+    answers = {"files": list(own.files), "probabilities": own.probabilities.tolist()}
+    write_json(path, json.loads(path.read_text(encoding="utf-8")) | answers)
 
 
 def write_reads(

@@ -99,6 +99,7 @@ def test_a_runs_figures_are_its_answers_whatever_its_summary_says(
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(small_run.folder, run, ignore=shutil.ignore_patterns("gan", "bundle", "model", "samples"))
+    (run / "predictions.record.json").unlink()  # which would tell any edit
     written = (run / "results.json").read_text(encoding="utf-8")
     results = json.loads(written)
     assert with_evidence(record, [run]).elsewhere["sealed"] == {"seed": 0, "collections": []}

@@ -425,7 +425,7 @@ def test_results_that_predictions_csv_does_not_bear_out_fail_the_report(small: W
     run = copied(small.run, tmp_path)
     confusion = run.results["arms"]["real"]["confusion"]
     confusion[0][0], confusion[0][1] = confusion[0][0] + 1, confusion[0][1] - 1
-    with pytest.raises(GateError, match="confusion matrix recounted"):
+    with pytest.raises(GateError, match="macro-AUC recounted"):
         write_report(read_run(*run))
 
 

@@ -54,9 +54,11 @@ def two(tmp_path: Path) -> tuple[str, str]:
 
 
 def test_changes_are_between_the_same_images_of_the_seeds_in_common(two: tuple[str, str]) -> None:
-    first, second = succeed("compare", f"plain:{two[0]}", f"windows:{two[1]}").json["runs"]
+    found = succeed("compare", f"plain:{two[0]}", f"windows:{two[1]}").json
+    first, second = found["runs"]
     assert (first["name"], second["name"], second["seeds"]) == ("plain", "windows", [1])
-    assert first["doubt"] == "unverified: as given"  # no plan and no folds beside the answers
+    assert list(found["doubts"]) == ["plain", "windows"]
+    assert all(doubt.startswith("UNVERIFIED: ") for doubt in found["doubts"].values())  # nothing beside the answers
     assert second["settings"] == {"lesion_crops": [0.0, 0.7]}
     before, after = answers(0.5, 1), answers(1.5, 1)
     figures = {(row["figure"], row["collection"]): row for row in second["figures"]}
@@ -113,7 +115,7 @@ def test_the_table_names_runs_settings_and_changes(two: tuple[str, str]) -> None
     names = "a-run-of-a-rather-long-name-first", "of-another-name-that-is-not-short-second"
     assert succeed("compare", *map(":".join, zip(names, two, strict=True))).widest <= SCREEN
     said = sonoforge("compare", *two).said
-    assert "first: unverified: as given" in said
+    assert said.startswith("first: UNVERIFIED: ")
     assert "lesion_crops 0.0 -> 0.7" in said and "out a" not in said
     assert re.search(r"AUC malignant against benign, +20 images *\n there ", said)
     seeds = "means over the seeds that a run has in common with first: first 0, 1; second 1"

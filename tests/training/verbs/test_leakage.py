@@ -88,8 +88,10 @@ def test_planted_leaks_are_found_each_by_its_step(tmp_path: Path, monkeypatch: p
     assert json.loads((run / "results.json").read_text())["steps"] == found["steps"]
     table = run / "predictions.csv"
     again = succeed("crossval", "--from", table)
-    assert again.json == {"doubt": "unverified: as given"} | {key: found[key] for key in again.json if key != "doubt"}
-    assert " ".join(again.said.partition("\n")[2].split()) in said
+    doubt = again.json["doubt"]
+    assert doubt.startswith("as recorded by crossval")
+    assert again.json == {"doubt": doubt} | {key: found[key] for key in again.json if key != "doubt"}
+    assert " ".join(again.said.split()).removeprefix(f"{doubt} ") in said
     assert "--from cannot be combined" in refused("crossval", "--from", table, "--seeds", 2)
     before = table.read_bytes()
     (run / "results.json").unlink()

@@ -18,6 +18,7 @@ from sonoforge.training.crossval.folds import predictions_of, run_fold, train_ne
 from sonoforge.training.crossval.nested_choice import NestedFolds, collect_choices, run_inner_folds
 from sonoforge.training.crossval.preparation import Prepared
 from sonoforge.training.crossval.settings import ComparisonSettings
+from sonoforge.training.crossval.table_record import write_record
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.second_opinion import check_plans
@@ -35,8 +36,8 @@ def compare(folder: Path, prepared: Prepared) -> Record:
     """Run every arm over every fold and seed in a run folder, and return the results.
 
     Write ``splits.json``, ``environment.json``, ``folds/`` (one file a fold, see `FoldResult`), ``gan/`` (the
-    generators), ``samples/`` (real and generated images), ``predictions.csv`` and what `check_plans` writes. Keep folds
-    finished before an interruption.
+    generators), ``samples/`` (real and generated images), ``predictions.csv`` with its record, and what `check_plans`
+    writes. Keep folds finished before an interruption.
     """
     settings, cache, plans, backbone = prepared.settings, prepared.cache, prepared.plans, prepared.backbone
     asked = WorkerSettings(settings.device, settings.jobs, settings.cluster)
@@ -57,6 +58,7 @@ def compare(folder: Path, prepared: Prepared) -> Record:
     folds = [read_fold(task.path) for task in tasks]
     predictions = [_pool(arm, plan, folds, cache.dataset) for plan in plans for arm in settings.arms]
     write_predictions(folder / ANSWERS, predictions, cache.dataset.classes)
+    write_record(folder / ANSWERS)
     split = _describe_split(settings.budget, plans[0], cache, second_opinion)
     results = _results(cache, settings, predictions, folds, backbone.source, split)
     if settings.choosing:

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import SonoforgeError, name_some
 from sonoforge.training.crossval.fold_task import GENERATED, INNER, FoldResult, fold_path, read_fold
+from sonoforge.training.crossval.table_record import read_record
 from sonoforge.training.data.split_plan import FILE, SplitPlan, describe_changes, read_plan
-from sonoforge.training.statistics.classification import confusion_matrix
+from sonoforge.training.statistics.classification import accuracy, confusion_matrix, macro_auc
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions
 from sonoforge.training.statistics.results import SEALED, Record
 
@@ -151,12 +152,13 @@ def check_predictions(parts: Sequence[Predictions], arms: Mapping[str, Record], 
     once = all(len(part.files) == len(set(part.files)) == images for part in parts)
     checks = [Check("each test image predicted once by each arm and seed", "yes" if once else "no", once)]
     for arm, figures in arms.items():
-        part = next((part for part in parts if part.arm == arm), None)
-        printed = np.array(figures["confusion"])
-        equal = part is not None and np.array_equal(
-            confusion_matrix(part.labels, part.predicted, len(printed)), printed
-        )
-        what = f"confusion matrix recounted from predictions.csv: {arm}"
+        part, equal = next((part for part in parts if part.arm == arm), None), False
+        if part is not None:
+            again = [one(part.labels, part.probabilities) for one in (accuracy, macro_auc)]
+            stated = np.array([figures[name]["value"] for name in ("accuracy", "macro_auc")], np.float64)  # None is NaN
+            matrix = confusion_matrix(part.labels, part.predicted, len(figures["confusion"]))
+            equal = np.array_equal(matrix, figures["confusion"]) and np.allclose(again, stated, equal_nan=True)
+        what = f"confusion matrix, accuracy and macro-AUC recounted from predictions.csv: {arm}"
         checks.append(Check(what, "equal" if equal else "differs", equal))
     return checks
 
@@ -205,35 +207,60 @@ def read_generators(folder: Path, classes: Sequence[str]) -> list[GeneratorRuns]
     return sorted(found.values(), key=lambda runs: (order.get(runs.name, len(order)), runs.name))
 
 
-AS_GIVEN = "unverified: as given"
-"""Marks figures from a table without a run folder for comparison."""
+UNVERIFIED = "UNVERIFIED"
+"""Begins what is said of figures that neither a run folder nor a record speaks for; also marks each arm's."""
 
 
 def read_answers(table: Path) -> tuple[list[Predictions], tuple[str, ...], str]:
-    """Read a table of answers, and compare it with the run folder that contains it, if any; see `check_kept`.
+    """Read a table of answers under any name; compare it with its record and with the run folder that it lies in.
 
-    Return the arms, the classes, and `AS_GIVEN` without a run folder, else "".
+    Returns:
+        The arms, the classes, and on whose word the figures stand: stated by the run folder (`check_kept`), recorded,
+        or, first of its words, `UNVERIFIED`.
+
+    Raises:
+        SonoforgeError: It is not such a table, or contradicts its record, or the run's plans or folds.
     """
     parts, classes = read_predictions(table)
+    recorded, known = read_record(table), set[str]()
     for protocol in dict.fromkeys(part.protocol for part in parts):
         # `crossval --protocol leakage` keeps the run of each protocol in a folder of its own.
         folder = table.parent if (table.parent / FILE).is_file() else table.parent / protocol
-        if table.name != ANSWERS or not (folder / FILE).is_file():
-            return parts, classes, AS_GIVEN
-        check_kept(folder, [part for part in parts if part.protocol == protocol], read_folds(folder))
-    return parts, classes, ""
+        own = [part for part in parts if part.protocol == protocol]
+        known.add("folds" if (folder / "folds").is_dir() else FILE)
+        if not (folder / FILE).is_file():
+            known.add("nothing")
+        elif (folder / "folds").is_dir():
+            check_kept(folder, own, read_folds(folder), table)
+        else:
+            _check_plans(table, own, read_plans(folder))
+    if known == {"folds"}:
+        files = "plan, folds and record" if recorded else "plan and folds"
+        said = f"as stated by the {files} of this run, which agree; not recomputed from its weights"
+        if not recorded and any(column for part in parts for column in part.sources):
+            said = f"{UNVERIFIED} collections and devices, which only a record has; others {said}"
+    elif recorded:
+        said = f"as recorded by {recorded}, not recomputed here"
+    else:
+        said = f"{UNVERIFIED}: no record and no folds of a run lie beside this table, which may have been edited"
+    if known == {FILE}:
+        said += f"; its images, classes, groups and folds, but no probabilities, are those of {FILE}"
+    return parts, classes, said
 
 
-def check_kept(folder: Path, parts: Sequence[Predictions], folds: Mapping[Path, FoldResult]) -> None:
-    """Compare a run's answers with its split plans and `read_folds`, and what training read with what was tested."""
-    plans = read_plans(folder)
+def check_kept(
+    folder: Path, parts: Sequence[Predictions], folds: Mapping[Path, FoldResult], table: Path | None = None
+) -> None:
+    """Compare a run's answers with its record, plans and `read_folds`, and what training read with what was tested.
+
+    ``table`` is where the answers are from, by default the run's own table.
+    """
+    plans, table = read_plans(folder), table or folder / ANSWERS
+    read_record(folder / ANSWERS)
+    _check_plans(table, parts, plans)
     for part in parts:
-        what = f"{folder / ANSWERS}: arm {part.arm}, seed {part.seed}"
-        if part.seed not in plans:
-            raise SonoforgeError(f"{what}: {folder} has no split plan of this seed")
-        plan = plans[part.seed]
-        _check_plan(what, part, plan)
-        for fold in range(plan.folds):
+        what = f"{table}: arm {part.arm}, seed {part.seed}"
+        for fold in range(plans[part.seed].folds):
             path = fold_path(folder, part.arm, part.seed, fold)
             kept, own = folds.get(path) or read_fold(path), part.folds == fold
             files = [file for file, chosen in zip(part.files, own, strict=True) if chosen]
@@ -249,6 +276,29 @@ def check_kept(folder: Path, parts: Sequence[Predictions], folds: Mapping[Path, 
     for check in (*origin_checks(folds, plans, reads, images), *split_checks(plans, reads, 0)):
         if not check.passed:
             raise SonoforgeError(f"{folder}: {check.what}: {check.found}")
+
+
+def kept_check(folder: Path, parts: Sequence[Predictions], folds: Mapping[Path, FoldResult]) -> Check:
+    """Make `check_kept`, which stops at the first fault, one of the report's comparisons."""
+    found = "equal"
+    try:
+        check_kept(folder, parts, folds)
+    except SonoforgeError as error:
+        found = str(error)
+    return Check("answers in predictions.csv against plans, folds and record", found, found == "equal")
+
+
+def _check_plans(table: Path, parts: Sequence[Predictions], plans: Mapping[int, SplitPlan]) -> None:
+    for arm in dict.fromkeys(part.arm for part in parts):  # of which a bad seed may have been removed
+        if absent := plans.keys() - {part.seed for part in parts if part.arm == arm}:
+            raise SonoforgeError(
+                f"{table}: arm {arm}: has no answers of seed {min(absent)}, but its folder a split plan"
+            )
+    for part in parts:
+        what = f"{table}: arm {part.arm}, seed {part.seed}"
+        if part.seed not in plans:
+            raise SonoforgeError(f"{what}: its folder has no split plan of this seed")
+        _check_plan(what, part, plans[part.seed])
 
 
 def _check_plan(what: str, part: Predictions, plan: SplitPlan) -> None:

@@ -22,7 +22,7 @@ class _Run(NamedTuple):
     parts: list[Predictions]  # one a seed
     classes: tuple[str, ...]
     settings: Mapping[str, object]  # empty where the path is a table alone
-    doubt: str  # `evidence.AS_GIVEN`, or nothing
+    doubt: str  # on whose word the answers stand, see `read_answers`
 
 
 def compare_runs(paths: Sequence[str | Path], arms: Sequence[str] = ()) -> Record:
@@ -51,7 +51,7 @@ def compare_runs(paths: Sequence[str | Path], arms: Sequence[str] = ()) -> Recor
             rows.append(_compare(first, run))
         except SonoforgeError as error:
             raise SonoforgeError(f"{run.path} against {first.path}: {error}") from error
-    results: Record = {"classes": list(first.classes), "runs": rows}
+    results: Record = {"doubts": {run.name: run.doubt for run in runs}, "classes": list(first.classes), "runs": rows}
     if rows[0]["protocol"] == LEAVE_ONE_OUT:
         results["chosen_by_others"] = chosen_by_others({row["name"]: row["figures"] for row in rows})
     return results
@@ -95,7 +95,6 @@ def _compare(first: _Run, run: _Run) -> Record:
         "name": run.name,
         "path": str(run.path),
         "arm": run.parts[0].arm,
-        "doubt": run.doubt,
         "protocol": run.parts[0].protocol,
         "seeds": seeds,
         "settings": _differing(first.settings, run.settings),

@@ -22,6 +22,7 @@ from sonoforge.training.crossval.evidence import read_answers
 from sonoforge.training.crossval.fold_task import check_finished, check_images
 from sonoforge.training.crossval.options import ComparisonConfig
 from sonoforge.training.crossval.settings import ComparisonSettings, resolve
+from sonoforge.training.crossval.table_record import write_record
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import load_images
 from sonoforge.training.data.second_opinion import foretell
@@ -131,6 +132,7 @@ def _measure_leakage(folder: Path, prepared: Prepared) -> None:
     """Compare the answers under each protocol image by image; write them together, and the results."""
     parts = [part for name in prepared.settings for part in read_predictions(folder / name / ANSWERS)[0]]
     write_predictions(folder / ANSWERS, parts, prepared.cache.dataset.classes)
+    write_record(folder / ANSWERS)
     sealed, cache = prepared.settings["sealed"], prepared.cache
     classifier, known = dataclasses.asdict(sealed.classifier), count_chosen_on(sealed.budget, cache)
     choice = describe_choice(sealed.budget, classifier, known, len(cache.hashes), sealed.seeds)
@@ -162,8 +164,7 @@ def read_again(config: CrossvalConfig) -> Record:
     """Compute every figure from just the predictions of ``config.from_predictions``.
 
     Returns:
-        ``doubt``, empty if the table's run folder vouches for it; ``classes`` and the figures of `evaluate`, or those
-        of `measure_leakage`.
+        ``doubt``, see `read_answers`; ``classes`` and the figures of `evaluate`, or those of `measure_leakage`.
 
     Raises:
         SonoforgeError: Other options are also given, or the file is not such a table.
@@ -173,4 +174,4 @@ def read_again(config: CrossvalConfig) -> Record:
     parts, classes, doubt = read_answers(Path(config.from_predictions))
     if {part.protocol for part in parts} >= {"sealed", "plain"}:
         return {"doubt": doubt, **measure_leakage(parts)}
-    return {"classes": list(classes), "doubt": doubt, **evaluate(parts, classes)}
+    return {"doubt": doubt, "classes": list(classes), **evaluate(parts, classes)}

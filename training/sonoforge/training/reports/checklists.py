@@ -14,15 +14,19 @@ from typing import Any, NamedTuple, cast
 
 from markupsafe import Markup
 
+from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.errors import SonoforgeError, refusing
 from sonoforge.training import run_folder
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.crossval.choices import choosing_of, describe_choice, name_grid
+from sonoforge.training.crossval.evidence import UNVERIFIED, check_predictions, read_answers
 from sonoforge.training.data.data_option import PHANTOM, recorded_data
 from sonoforge.training.reports.blocks import Cell, Fact, Facts, Page, Section, Table, Text
 from sonoforge.training.reports.run.statements import describe_comparators, describe_optimiser
 from sonoforge.training.reports.words import WORDING, Said, fill_in, read_said, read_yaml
+from sonoforge.training.statistics.predictions import ANSWERS
 from sonoforge.training.statistics.results import SEALED, Interval, Record, interval_text
+from sonoforge.training.statistics.tables import evaluate
 from sonoforge.training.statistics.wording import spread
 
 PAGE = "checklists.html"
@@ -89,6 +93,7 @@ class FinishedRun:
     environment: dict[str, Any]  # of the last start
     data: tuple[str, ...]  # as the user named it; `PHANTOM` for simulated images
     has_bundle: bool
+    doubt: str  # on whose word the figures stand, see `evidence.read_answers`
 
     @property
     def arms(self) -> dict[str, Record]:
@@ -110,6 +115,7 @@ def read_run(folder: Path) -> FinishedRun:
         results = run_folder.read_results(folder)
         if not {"arms", "split", "class_counts"} <= set(results):
             raise SonoforgeError(f"{folder}: another kind of run; give one of sonoforge run or crossval")
+        results, doubt = _computed_again(folder, results)
         audit = folder / run_folder.AUDIT
         return FinishedRun(
             name=folder.resolve().name,
@@ -118,7 +124,21 @@ def read_run(folder: Path) -> FinishedRun:
             environment=json.loads((folder / run_folder.ENVIRONMENT).read_text(encoding="utf-8"))["runs"][-1],
             data=recorded_data(run_folder.read_config(folder)),
             has_bundle=(folder / "bundle" / "manifest.json").is_file(),
+            doubt=doubt,
         )
+
+
+def _computed_again(folder: Path, results: Record) -> tuple[Record, str]:
+    """Return the results with the figures that the run's answers give now, and on whose word these stand."""
+    if not (folder / ANSWERS).is_file():
+        return results, f"{UNVERIFIED}: the figures are as {run_folder.RESULTS} states them; {ANSWERS} is missing"
+    parts, classes, doubt = read_answers(folder / ANSWERS)
+    for check in check_predictions(parts, results["arms"], sum(results["split"]["fold_sizes"])):
+        if not check.passed:
+            raise SonoforgeError(f"{folder / run_folder.RESULTS}: {check.what}: {check.found}; restore it")
+    figures = plain(evaluate(parts, classes))
+    arms = {arm: own | figures["arms"][arm] for arm, own in results["arms"].items()}
+    return {**results, "arms": arms, "comparisons": figures["comparisons"]}, doubt
 
 
 # ---- what a run answers, by topic
@@ -214,12 +234,12 @@ class FilledChecklist(NamedTuple):
         return {"name": self.checklist.name, "source": self.checklist.source, "counts": self.counts, "items": rows}
 
 
-def fill_run(folder: Path) -> tuple[Path, list[FilledChecklist]]:
-    """Fill in the checklists of a finished run, and write them into its folder; return the page and them."""
+def fill_run(folder: Path) -> tuple[str, Path, list[FilledChecklist]]:
+    """Fill in the checklists of a finished run, and write them into its folder; return its doubt, the page and them."""
     run = read_run(folder)
     answers = answer(run)
     filled = [FilledChecklist(checklist, fill(checklist.items, answers)) for checklist in CHECKLISTS]
-    return write_checklists(folder, run, filled), filled
+    return run.doubt, write_checklists(folder, run, filled), filled
 
 
 def fill(items: Sequence[Item], answers: Mapping[str, Said]) -> list[Filled]:
@@ -253,7 +273,7 @@ def write_checklists(folder: Path, run: FinishedRun, filled: Sequence[FilledChec
         title=f"{_TITLE}: {run.name}",
         meta=f"sonoforge compare --checklists · {run.name}",
         heading=_TITLE,
-        summary=[Text(said), Facts(facts)],
+        summary=[Text(run.doubt), Text(said), Facts(facts)],
         sections=sections,
         made=f"Filled from run {run.name}; nothing was computed for this page.",
         style=_STYLE,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime import atomic
-from sonoforge.runtime.csv_tables import Row, csv_text, defused, number, read_table
+from sonoforge.runtime.csv_tables import Row, csv_text, defused, number, path_in, read_table
 from sonoforge.runtime.errors import SonoforgeError, refusing
 from sonoforge.training.statistics.results import LEAVE_ONE_OUT, ONE_SPLIT, PROTOCOLS
 
@@ -136,6 +138,7 @@ def read_predictions(path: Path) -> tuple[list[Predictions], tuple[str, ...]]:
         answers = [f"p_{name}".lower() for name in classes]
         by_part: dict[tuple[str, str, int], list[Row]] = {}
         for row in rows:
+            _check_row(path, row, classes)
             by_part.setdefault((row["arm"], row["protocol"], int(row["seed"])), []).append(row)
         parts = []
         for (arm, protocol, seed), own in by_part.items():
@@ -159,8 +162,24 @@ def read_predictions(path: Path) -> tuple[list[Predictions], tuple[str, ...]]:
     return [part.in_order_of(parts[0]) if set(part.files) == images else part for part in parts], classes
 
 
+_OUTSIDE = re.compile(r"$|[/\\]|[A-Za-z]:[/\\]|(.*[/\\])?\.\.([/\\]|$)|.*[\r\n]", re.DOTALL)  # no file of a data set
 _ROUNDED = 1e-3
 """How far the sum of an image's probabilities may be from 1, as in a rounded table."""
+
+
+def _check_row(path: Path, row: Row, classes: Sequence[str]) -> None:
+    """Refuse a row with a cell that no run writes."""
+    # Not by int(), which also takes 1_000 and the digits of other scripts.
+    ok = {name: re.fullmatch("[0-9]{1,18}", row[name]) is not None for name in ("group", "fold", "seed")}
+    ok |= {
+        "file": not _OUTSIDE.match(row["file"]),
+        "label": row["label"] in classes,
+        "arm": row["arm"].isprintable(),
+    }
+    for name in (name for name, fine in ok.items() if not fine):
+        known = {"file": "a path within the data set", "label": f"one of {', '.join(classes)}", "arm": "a name"}
+        found = f"{name} is {row[name]!r:.80}, not {known.get(name, 'a whole number')}"
+        raise SonoforgeError(f"{path}: line {row.line}: {found}; take predictions.csv of crossval as written")
 
 
 def _check(path: Path, part: Predictions) -> None:
@@ -168,8 +187,8 @@ def _check(path: Path, part: Predictions) -> None:
     what = f"{path}: arm {part.arm}, seed {part.seed}"
     if part.protocol not in PROTOCOLS:
         raise SonoforgeError(f"{what}: the protocol {part.protocol!r:.80} is not one of {', '.join(PROTOCOLS)}")
-    if len(set(part.files)) < len(part.files):
-        twice = Counter(part.files).most_common(1)[0][0]
+    (twice, times), *_ = Counter(posixpath.normpath(path_in(file)) for file in part.files).most_common(1)
+    if times > 1:
         raise SonoforgeError(f"{what}: {twice} is listed twice")
     if not ((part.probabilities >= 0) & (part.probabilities <= 1)).all():
         raise SonoforgeError(f"{what}: a probability is not between 0 and 1")
@@ -183,8 +202,12 @@ def _check(path: Path, part: Predictions) -> None:
             f"{what}: {part.protocol}: wrong number of folds, {len(folds)}: {' and '.join(ONE_SPLIT)} have 1, "
             "others more"
         )
-    if len(folds) > 1 and not np.array_equal(folds, np.arange(len(folds))):
+    if not np.array_equal(folds, np.arange(len(folds))):
         raise SonoforgeError(f"{what}: folds must be numbered 0 to {len(folds) - 1}, not {', '.join(map(str, folds))}")
+    if part.protocol == LEAVE_ONE_OUT and part.collections:
+        pairs = set(zip(part.folds.tolist(), part.collections, strict=True))
+        if not len(pairs) == len(folds) == len(set(part.collections)):
+            raise SonoforgeError(f"{what}: each fold must be one collection, which {LEAVE_ONE_OUT} leaves out")
     if part.protocol == "sealed":
         in_folds = set(zip(part.groups.tolist(), part.folds.tolist(), strict=True))
         torn = [group for group, count in Counter(group for group, _ in in_folds).items() if count > 1]
@@ -195,9 +218,10 @@ def _check(path: Path, part: Predictions) -> None:
 
 
 def _check_together(path: Path, parts: Sequence[Predictions]) -> None:
-    """Refuse arms with different images or folds."""
+    """Refuse arms with different images or folds, and seeds with different images."""
     of_image: dict[tuple[str, str], tuple[object, Predictions]] = {}
     dealt: dict[tuple[str, int], Predictions] = {}
+    tested: dict[str, Predictions] = {}
     for part in parts:
         columns: dict[str, Iterable[object]] = {
             "label": part.labels,
@@ -214,9 +238,11 @@ def _check_together(path: Path, parts: Sequence[Predictions]) -> None:
                         f"seed {other.seed}"
                     )
         first_arm = dealt.setdefault((part.protocol, part.seed), part)
-        if _folds_of(part) != _folds_of(first_arm):
+        first_seed = part if part.protocol == "single" else tested.setdefault(part.protocol, part)  # drawn by seed
+        if _folds_of(part) != _folds_of(first_arm) or set(part.files) != set(first_seed.files):
             raise SonoforgeError(
-                f"{path}: arms {first_arm.arm} and {part.arm}, seed {part.seed}, have different images or folds"
+                f"{path}: arm {part.arm}, seed {part.seed} has other images than the first of {part.protocol}, arm "
+                f"{first_seed.arm}, seed {first_seed.seed}, or other folds than arm {first_arm.arm}"
             )
 
 

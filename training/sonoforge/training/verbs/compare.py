@@ -19,6 +19,8 @@ def main(config: CompareConfig) -> Outcome:
     if config.checklists:
         return _fill_checklists(config)
     results = compare_runs(config.runs, config.arms)
+    for name, doubt in results["doubts"].items():
+        tell(f"{name}: {doubt}")
     _print(results["runs"])
     if choices := results.get("chosen_by_others"):
         say("")
@@ -32,9 +34,6 @@ def main(config: CompareConfig) -> Outcome:
 def _print(rows: Sequence[Record]) -> None:
     first = rows[0]
     tell(f"protocol {first['protocol']}; each against {first['name']}, arm {first['arm']}")
-    for row in rows:
-        if row["doubt"]:
-            tell(f"{row['name']}: {row['doubt']}", "  ")
     for row in rows[1:]:
         if row["path"] == first["path"]:
             continue
@@ -59,9 +58,11 @@ def _fill_checklists(config: CompareConfig) -> Outcome:
     if len(config.runs) > 1 or config.arms:
         raise SonoforgeError("--checklists takes one run and no --arms")
     folder = Path(config.runs[0])
-    page, filled = fill_run(folder)
+    doubt, page, filled = fill_run(folder)
+    tell(doubt)
     for one in filled:
         say("%-12s %d items: %s", one.checklist.name, len(one.rows), one.said)
     say("page, to paste into a supplement: %s", page)
     say("%s", NOTICE)
-    return Outcome({"run": str(folder), "page": str(page), "checklists": [one.to_dict() for one in filled]})
+    checklists = [one.to_dict() for one in filled]
+    return Outcome({"doubt": doubt, "run": str(folder), "page": str(page), "checklists": checklists})

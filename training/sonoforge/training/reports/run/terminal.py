@@ -7,6 +7,7 @@ from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.training.comparators.fitting import COMPARATORS
 from sonoforge.training.crossval.arms import find_arm, title_of
 from sonoforge.training.crossval.choices import CHOSEN_ON, describe_seeds, name_values
+from sonoforge.training.crossval.evidence import UNVERIFIED
 from sonoforge.training.data.datasets import is_busi
 from sonoforge.training.data.layouts import BUSI_CLASSES
 from sonoforge.training.reports.blocks import Table, area, interval, plain_text
@@ -32,7 +33,7 @@ def log_comparison(results: Record) -> None:
         log_table(results)
     else:
         doubt = results["doubt"]
-        _say_doubt(doubt)
+        tell(doubt)
         log_figures(results["classes"], results, doubt=doubt)
         log_systems(results["classes"], results["arms"], doubt=doubt)
 
@@ -69,7 +70,7 @@ def log_run(run: whole_run.WholeRun) -> None:
 
 
 def _doubted(name: str, doubt: str) -> str:
-    return f"{name} ({doubt})" if doubt else name
+    return f"{name} ({UNVERIFIED})" if doubt.startswith(UNVERIFIED) else name
 
 
 def log_figures(
@@ -81,7 +82,7 @@ def log_figures(
         classes: Their names.
         results: The figures.
         trained: The same arms if their accuracy on training images is known.
-        doubt: A mark beside each arm, such as `evidence.AS_GIVEN`.
+        doubt: On whose word the figures stand; `evidence.UNVERIFIED` is marked beside each arm.
     """
     arms, comparisons = results["arms"], results["comparisons"]
     titles = {arm: _doubted(title_of(arm), doubt) for arm in arms}
@@ -128,7 +129,7 @@ def log_systems(
         arms: The figures.
         trained: The same arms if their accuracy on training images is known.
         published: Rows for the same images, split in the same way.
-        doubt: What stands beside each arm.
+        doubt: As in `log_figures`.
     """
     matrices = {row.name: row.confusion for row in published if row.confusion}
     matrices |= {_doubted(title_of(arm), doubt): own["confusion"] for arm, own in arms.items()}
@@ -192,7 +193,7 @@ def _warnings(results: Record) -> list[str]:
 
 def log_leakage(found: Record) -> None:
     """Print the accuracy under each protocol, what each leak adds, and what remains of the gain."""
-    _say_doubt(found.get("doubt", ""))
+    tell(found.get("doubt", ""))
     seeds = ", ".join(map(str, found["seeds"]))
     tell(f"{found['images']} images in {found['groups']} groups, seeds {seeds}; in points, 95 % intervals by group")
     rows = [
@@ -203,12 +204,6 @@ def log_leakage(found: Record) -> None:
     for line in tables.WORDS.plain("leaks", found=found, ends=_points).splitlines():
         tell(line.strip(), "  " if line.startswith(" ") else "")
     tell(found.get("choice", ""))
-
-
-def _say_doubt(doubt: str) -> None:
-    """Warn about a table that no run folder confirms."""
-    if doubt:
-        say("%s; no run folder beside the table vouches for it", doubt)
 
 
 def _points(figure: Interval, sign: str = "+") -> str:

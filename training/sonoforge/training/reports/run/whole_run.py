@@ -86,6 +86,7 @@ def read_run(folder: Path, cache: ImageCache, audited: Record, results: Record) 
         *evidence.origin_checks(folds, plans, reads, cache.contents),
         *evidence.split_checks(plans, reads, near_duplicates),
         *evidence.check_predictions(parts, arms, len(next(iter(plans.values())).tested)),
+        evidence.kept_check(folder, parts, folds),
     ]
     facts = RunFacts(
         protocol=results["protocol"],
