@@ -169,16 +169,13 @@ _ROUNDED = 1e-3
 
 def _check_row(path: Path, row: Row, classes: Sequence[str]) -> None:
     """Refuse a row with a cell that no run writes."""
-    # Not by int(), which also takes 1_000 and the digits of other scripts.
+    # Not by int() and float(), which also take 1_000 and the digits of other scripts.
     ok = {name: re.fullmatch("[0-9]{1,18}", row[name]) is not None for name in ("group", "fold", "seed")}
-    ok |= {
-        "file": not _OUTSIDE.match(row["file"]),
-        "label": row["label"] in classes,
-        "arm": row["arm"].isprintable(),
-    }
+    ok |= {"file": not _OUTSIDE.match(row["file"]), "label": row["label"] in classes, "arm": row["arm"].isprintable()}
+    ok |= {key: "_" not in cell for key, cell in row.items() if key.startswith("p_")}
     for name in (name for name, fine in ok.items() if not fine):
         known = {"file": "a path within the data set", "label": f"one of {', '.join(classes)}", "arm": "a name"}
-        found = f"{name} is {row[name]!r:.80}, not {known.get(name, 'a whole number')}"
+        found = f"{name} is {row[name]!r:.80}, not {known.get(name, 'a plain number')}"
         raise SonoforgeError(f"{path}: line {row.line}: {found}; take predictions.csv of crossval as written")
 
 
