@@ -68,12 +68,16 @@ class Scores(NamedTuple):
 
 
 def draw_scores(
-    separations: tuple[float, float], correlation: float, rng: np.random.Generator, sizes: NDArray[np.int64] = BUSI
+    separations: tuple[float, float],
+    correlation: float,
+    rng: np.random.Generator,
+    sizes: NDArray[np.int64] = BUSI,
+    prevalence: float = PREVALENCE,
 ) -> Scores:
     """Draw as many groups as there are, each of one kind; scores of one group, and of both arms, are correlated."""
     drawn = rng.choice(sizes, len(sizes))
     groups = np.repeat(np.arange(len(drawn)), drawn)
-    positive = (rng.random(len(drawn)) < PREVALENCE)[groups]
+    positive = (rng.random(len(drawn)) < prevalence)[groups]
     folds = rng.integers(0, 10, len(drawn))[groups]
 
     def noise() -> NDArray[np.float64]:
@@ -83,6 +87,16 @@ def draw_scores(
     shared = noise()
     first, second = (np.sqrt(0.7) * shared + np.sqrt(0.3) * noise() + d * positive for d in separations)
     return Scores(positive, (first, second), groups, folds)
+
+
+def few_groups(count: int) -> Ints:
+    """Sizes of so many groups, one to four images each."""
+    return np.arange(count) % 4 + 1
+
+
+def separation_for(auc: float) -> float:
+    """Return the distance of two normal distributions of spread 1 with this area under the ROC curve."""
+    return float(np.sqrt(2) * stats.norm.ppf(auc))
 
 
 def true_sensitivity(separation: float, specificity: float) -> float:

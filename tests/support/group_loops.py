@@ -4,24 +4,58 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 
-def design_effect(hits: Sequence[bool], groups: Sequence[int]) -> float:
-    """Of Rao & Scott, with two further groups of the rarer outcome whose images are wholly alike; at least 1."""
-    members: dict[int, list[int]] = defaultdict(list)
-    for hit, group in zip(hits, groups, strict=True):
-        members[group].append(int(hit))
-    n, k = len(hits), len(members)
-    p = sum(map(int, hits)) / n
+def design_effect(values: Sequence[float], groups: Sequence[int]) -> float:
+    """Of Rao & Scott, with two further groups that differ, whose images are half alike; at least 1."""
+    members: dict[int, list[float]] = defaultdict(list)
+    for value, group in zip(values, groups, strict=True):
+        members[group].append(float(value))
+    n, k = len(values), len(members)
+    p = sum(map(float, values)) / n
     alike = sum(len(own) ** 2 for own in members.values()) / n
     with_hits = sum(any(own) for own in members.values())
-    with_misses = sum(not all(own) for own in members.values())
-    if k == 1 or not with_hits or not with_misses:
+    with_misses = sum(any(abs(value) < 1 for value in own) for own in members.values())
+    if k == 1:
         return alike
+    half = 1 + (alike - 1) / 2
+    image_variance = sum((float(value) - p) ** 2 for value in values) / n / (n - 1)
+    if not with_hits or not with_misses or image_variance < 1e-15:
+        return half
     ratio_variance = k / (k - 1) * sum((sum(own) - p * len(own)) ** 2 for own in members.values()) / n**2
-    binomial_variance = p * (1 - p) / (n - 1)
     rarer = min(with_hits, with_misses)
-    return max(1.0, (rarer * ratio_variance / binomial_variance + 2 * alike) / (rarer + 2))
+    return max(1.0, (rarer * ratio_variance / image_variance + 2 * half) / (rarer + 2))
+
+
+class Area(NamedTuple):
+    """Sums over pairs behind one AUC: the area, effective images of either kind, groups that tell, group errors."""
+
+    area: float
+    counts: tuple[float, float]
+    telling: int
+    errors: dict[int, float]
+
+
+def area_in_pairs(positive: Sequence[bool], scores: Sequence[float], groups: Sequence[int]) -> Area:
+    """Compare each image of the kind with each of the rest."""
+    sides: list[dict[int, float]] = [{}, {}]  # the share that each image wins of its pairs
+    for i, own in enumerate(positive):
+        rest = [j for j, other in enumerate(positive) if other != own]
+        above = [(scores[i] > scores[j]) + (scores[i] == scores[j]) / 2 for j in rest]
+        sides[0 if own else 1][i] = sum(above if own else [1 - won for won in above]) / len(rest)
+    area = sum(sides[0].values()) / len(sides[0])
+    errors: dict[int, float] = defaultdict(float)
+    counts, telling = [], []
+    for side in sides:
+        own_groups = [groups[i] for i in side]
+        k = len(set(own_groups))
+        for i, won in side.items():
+            errors[groups[i]] += (won - area) / len(side) * (k / (k - 1)) ** 0.5
+        counts.append(len(side) / design_effect(list(side.values()), own_groups))
+        lost = {groups[i] for i, won in side.items() if won < 1}
+        telling.append(min(len(lost), len({groups[i] for i, won in side.items() if won > 0})))
+    return Area(area, (counts[0], counts[1]), min(telling), errors)
 
 
 def wilson_ends(hits: Sequence[bool], groups: Sequence[int], z: float = 1.959963984540054) -> tuple[float, float]:

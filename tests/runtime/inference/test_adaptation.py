@@ -103,8 +103,8 @@ def test_a_patients_own_labels_do_not_change_its_answers() -> None:
 def test_figures_are_those_counted_by_hand() -> None:
     equal = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.5, 0.3, 0.2], [0.05, 0.05, 0.9]])
     labels = np.array([0, 1, 1, 2])
-    found = adaptation.figures(adaptation.decide_all(equal, rules()), labels, rules(), 0.95, np.ones((1, 4)))
-    assert {name: value[0] for name, value in found.items()} == pytest.approx(
+    found = adaptation.figures(adaptation.decide_all(equal, rules()), labels, rules(), 0.95)
+    assert {name: figure.mean() for name, figure in found.items()} == pytest.approx(
         {
             "accuracy": 3 / 4,
             "balanced accuracy": (1 + 1 / 2 + 1) / 3,
@@ -133,6 +133,51 @@ def test_the_interval_of_a_change_is_that_of_the_normal_approximation_and_wider_
         assert (found.low, found.high) == pytest.approx((change.mean() - half, change.mean() + half), abs=0.1 * half)
         widths[name] = found.high - found.low
     assert widths["patients"] == pytest.approx(2 * widths["scans"], rel=0.1)
+
+
+def test_a_change_that_no_scan_shows_stays_open_and_too_few_patients_do_not_tell() -> None:
+    labels = np.repeat([0, 1], [30, 4])
+    same = adaptation.Decided(labels, np.eye(3, dtype=bool)[labels], ())
+    found = adaptation.compare(same, same, labels, np.arange(34), (Rules(EQUAL, EQUAL, EQUAL, 0.1, ()), 0.95))
+    # Bonett & Price (2012, equation 6): one more scan changes each way, of 36.
+    half = 1.959964 * np.sqrt((2 / 36) / 36)
+    assert found["accuracy"].change == pytest.approx((0, -half, half), rel=1e-6)
+    assert found["mean size of a set"].change == pytest.approx((0, -2 * half, 2 * half), rel=1e-6)
+    assert found["balanced accuracy"].change[0] == 0 and np.isnan(found["balanced accuracy"].change[1:]).all()
+
+
+def test_a_change_is_bonett_and_prices_of_the_scans_that_changed() -> None:
+    labels = np.zeros(50, dtype=np.int64)
+    lost, won = np.arange(50) < 3, np.arange(50) >= 41
+    before, after = (
+        adaptation.Decided(np.where(wrong, 1, 0), np.eye(3, dtype=bool)[labels], ()) for wrong in (won, lost)
+    )
+    found = adaptation.compare(before, after, labels, np.arange(50), (Rules(EQUAL, EQUAL, EQUAL, 0.1, ()), 0.95))
+    gain, loss = 10 / 52, 4 / 52  # one more than counted, of two more scans
+    half = 1.959964 * np.sqrt((gain + loss - (gain - loss) ** 2) / 52)
+    assert found["accuracy"].change == pytest.approx((6 / 50, gain - loss - half, gain - loss + half), rel=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bias", [0.0, 1.5])
+@pytest.mark.parametrize("count", [30, 60, 200])
+def test_the_interval_of_a_change_holds_it_on_fresh_scans(count: int, bias: float) -> None:
+    """Of so many scans of patients with one or two; where rules hardly move, intervals hold more often."""
+    shares, start = (0.3, 0.4, 0.3), rules()
+    fresh, truth = clinic(shares, 20_000, seed=1, bias=bias)
+    before = adaptation.figures(adaptation.decide_all(fresh, start), truth, start, 0.95)
+    held: dict[str, list[bool]] = {name: [] for name in before}
+    for seed in range(400):
+        equal, labels = clinic(shares, count, seed=seed + 10, bias=bias)
+        groups = np.arange(count) * 2 // 3
+        crossed = adaptation.cross_fitted(equal, labels, groups, start)
+        found = adaptation.compare(adaptation.decide_all(equal, start), crossed, labels, groups, (start, 0.95))
+        after = adaptation.decide_all(fresh, adaptation.fit_rules(equal, labels, start))
+        for name, figure in adaptation.figures(after, truth, start, 0.95).items():
+            change = found[name].change
+            if not np.isnan(change.low):
+                held[name].append(change.low <= figure.mean() - before[name].mean() <= change.high)
+    assert {name: np.mean(own) for name, own in held.items() if np.mean(own) < 0.93 - 0.02} == {}
 
 
 @pytest.mark.parametrize(("patients", "each"), [(19, 1), (40, 3)])

@@ -7,11 +7,13 @@ import math
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import optimize, stats
 
-from clustered import BUSI, World, draw_answers
-from group_loops import design_effect, group_sums, wilson_ends
+from clustered import BUSI, World, draw_answers, draw_scores, few_groups, separation_for
+from group_loops import Area, area_in_pairs, design_effect, group_sums, wilson_ends
+from sonoforge.runtime.inference import grouped
 from sonoforge.training.statistics import intervals
+from sonoforge.training.statistics.classification import auc_by_group, sensitivity
 from sonoforge.training.statistics.intervals import (
     against_chance,
     auc_interval,
@@ -44,6 +46,54 @@ def test_the_interval_of_an_auc_at_the_ends_stays_open_to_one_side() -> None:
     assert auc_interval(1.0, 10, 12)[1] == 1.0
     assert 0.7 < auc_interval(1.0, 10, 12)[0] < auc_interval(1.0, 100, 120)[0] < 1.0
     assert auc_interval(0.0, 10, 12) == pytest.approx((0.0, 1 - auc_interval(1.0, 10, 12)[0]))
+
+
+@pytest.mark.parametrize("kinds", [1, 3])
+@pytest.mark.parametrize("separation", [0.0, 1.5, 9.0])  # the last is separable
+def test_the_interval_of_an_auc_by_group_equals_sums_over_pairs(kinds: int, separation: float) -> None:
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        groups = rng.integers(0, 14, 40)  # with images of several kinds
+        labels = rng.integers(0, 3, 40)
+        scores = (rng.normal(size=(40, 3)) + separation * np.eye(3)[labels]).round(1)  # with ties
+        told = [(labels == c, scores[:, c]) for c in range(kinds)]
+        found = auc_by_group(told, groups)
+        loops = [area_in_pairs(own.tolist(), of.tolist(), groups.tolist()) for own, of in told]
+        area = np.mean([one.area for one in loops])
+        assert found["value"] == pytest.approx(area)
+
+        def model(auc: float, loops: list[Area] = loops) -> float:
+            """Hanley & McNeil's own form: Q1 = A / (2 - A), Q2 = 2 A^2 / (1 + A), with half the other's added."""
+            first, second = auc / (2 - auc), 2 * auc * auc / (1 + auc)
+            total = 0.0
+            for m, n in (one.counts for one in loops):
+                more = ((m + n) / 2 - 1) * (first - auc * auc + second - auc * auc)
+                total += (auc * (1 - auc) + more) / (m * n) / len(loops)
+            return total
+
+        errors = [sum(one.errors.get(g, 0.0) for one in loops) / kinds for g in range(14)]
+        telling, observed = np.mean([one.telling for one in loops]), float(np.sum(np.square(errors)))
+        ratio = (telling * observed / model(area) + 2) / (telling + 2) if 0 < area < 1 else 1.0
+
+        def excess(auc: float, area: float = area, ratio: float = ratio) -> float:
+            return (auc - area) ** 2 - 1.959963984540054**2 * ratio * model(auc)
+
+        assert found["low"] == pytest.approx(optimize.brentq(excess, 0, min(area, 1 - 1e-9)), abs=1e-6)
+        high = 1.0 if area == 1 else optimize.brentq(excess, area, 1)
+        assert found["high"] == pytest.approx(high, abs=1e-6)
+
+
+def test_the_area_of_separable_answers_keeps_an_end_below_one_that_rises_with_the_groups() -> None:
+    ends = []
+    for count in (10, 30, 200):
+        positive = np.arange(count) % 2 == 0
+        found = auc_by_group([(positive, positive.astype(float))], np.arange(count))
+        assert (found["value"], found["high"]) == (1, 1)
+        ends.append(found["low"])
+    assert 0.5 < ends[0] < ends[1] < ends[2] < 1
+    one = auc_by_group([(np.array([True, False, False]), np.array([1.0, 0.0, 0.2]))], np.array([0, 1, 1]))
+    assert one["low"] < 0.3  # one group of either kind tells next to nothing
+    assert math.isnan(auc_by_group([(np.ones(3, bool), np.arange(3.0))], np.arange(3))["value"])
 
 
 def test_against_chance_sums_both_tails() -> None:
@@ -92,9 +142,9 @@ def test_without_images_nothing_is_known() -> None:
 
 
 @pytest.mark.parametrize("outcome", [True, False])
-def test_where_all_are_alike_a_group_counts_as_one_image(outcome: bool) -> None:
+def test_where_all_are_alike_a_group_counts_as_if_half_alike_and_a_single_one_as_one_image(outcome: bool) -> None:
     found = intervals.wilson_by_group(np.full(50, outcome), np.arange(50) // 5)
-    assert found == pytest.approx(intervals.wilson_interval(10 if outcome else 0, 10))
+    assert found == pytest.approx(intervals.wilson_interval(50 / 3 if outcome else 0, 50 / 3))
     found = intervals.wilson_by_group(np.array([True, False, True]), np.zeros(3, np.int64))  # all of one group
     assert found == pytest.approx(intervals.wilson_interval(2 / 3, 1))
 
@@ -113,7 +163,7 @@ def test_the_published_example_of_families() -> None:
     _, low, high = intervals.wilson_interval(60 / 1.349133, 203 / 1.349133).values()
     assert (low, high) == pytest.approx((0.2284814, 0.3728302), abs=1e-7)
     # Ours also counts that larger families are affected more often, which no common correlation explains.
-    found = intervals.design_effect(hits, groups)
+    found = grouped.design_effect(hits, groups)
     assert found == pytest.approx(design_effect(hits.tolist(), groups.tolist()))
     assert 1.349133 < found < sum(size * size for size, _ in listed) / 203
 
@@ -187,3 +237,51 @@ def test_intervals_by_group_cover_and_those_by_image_do_not() -> None:
             held[kind] += low <= true <= high
     assert 0.93 < held[0] / 600 < 0.97
     assert held[1] / 600 < 0.90
+
+
+SETS = 1000
+NOISE = 2.5 * math.sqrt(0.95 * 0.05 / SETS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prevalence", [0.5, 0.27])
+@pytest.mark.parametrize("correlation", [0.0, 0.3])
+@pytest.mark.parametrize("count", [30, 60, 200])
+def test_the_interval_of_an_auc_covers_with_few_groups(count: int, correlation: float, prevalence: float) -> None:
+    """Misses lie on both sides, but where half of the draws are separable, as these hold all that is true."""
+    for auc in (0.5, 0.7, 0.8, 0.9, 0.95, 0.98):
+        rng, separation = np.random.default_rng(3), separation_for(auc)
+        found = np.array([auc_ends(separation, correlation, rng, few_groups(count), prevalence) for _ in range(SETS)])
+        above, below = (found[:, 0] > auc).mean(), (found[:, 1] < auc).mean()
+        assert 0.93 - NOISE < 1 - above - below < 0.97 + NOISE, f"AUC {auc}"
+        assert max(above, below) < 0.05
+
+
+def auc_ends(
+    separation: float, correlation: float, rng: np.random.Generator, sizes: NDArray[np.int64], prevalence: float
+) -> tuple[float, float]:
+    """The interval of one data set."""
+    drawn = draw_scores((separation, separation), correlation, rng, sizes, prevalence)
+    found = auc_by_group([(drawn.positive, drawn.arms[0])], drawn.groups)
+    return found["low"], found["high"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("correlation", [0.0, 0.3])
+@pytest.mark.parametrize("count", [30, 60, 200])
+def test_the_interval_of_accuracy_and_sensitivity_covers_with_few_groups(count: int, correlation: float) -> None:
+    """Sensitivity is that of the class that half of the groups have."""
+    for share in (0.5, 0.7, 0.8, 0.9, 0.95, 0.98):
+        rng, held = np.random.default_rng(4), np.zeros(2)
+        world = World(few_groups(count), correlation, slope=0)
+        for _ in range(SETS):
+            right, groups = draw_answers(world, share, rng)
+            labels = groups % 2
+            for i, own in enumerate(
+                (
+                    intervals.wilson_by_group(right, groups),
+                    sensitivity(labels, np.where(right, labels, 1 - labels), groups, 1),
+                )
+            ):
+                held[i] += own["low"] <= share <= own["high"]
+        assert (held / SETS > 0.93 - NOISE).all() and (held / SETS < 0.98 + NOISE).all(), f"share {share}"

@@ -51,9 +51,9 @@ class LeftOut:
     def figures(self, equal: Floats, rules: Rules, chosen: Whole) -> dict[str, float]:
         """Measure the answers to some scans."""
         labels, decided = self.labels[chosen], adaptation.decide_all(equal, rules)
-        found = adaptation.figures(decided, labels, rules, AIM, np.ones((1, len(chosen))))
+        found = adaptation.figures(decided, labels, rules, AIM)
         malignant = decided.sets[labels == 2, 2].mean()
-        return {name: float(value[0]) for name, value in found.items()} | {"malignant in its set": float(malignant)}
+        return {name: figure.mean() for name, figure in found.items()} | {"malignant in its set": float(malignant)}
 
 
 def softmax(scores: Floats) -> Floats:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.bundle.classification import FARTHEST, ClassifierManifest
+from sonoforge.runtime.inference.grouped import Z, design_effect
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -25,11 +26,9 @@ PRIOR = 10.0
 UNSEEN = 0.5
 """Added to the count of each class (Jeffreys' prior)."""
 LEAST_OF_A_KIND = 5
-"""Scans needed on either side of a question before its operating points move."""
+"""Scans needed on either side of a question before its operating points move; patients, before a change is judged."""
 OUTSIDE = 0.05
 """Share of a new patient's scans that may be beyond the clinic's reach, as for each limit of the training."""
-DRAWS = 2000
-"""Bootstrap draws of whole groups behind an interval."""
 
 _EDGE = 1e-6  # thresholds stay this far from 0 and 1
 _ROUNDING = 1e-9
@@ -74,7 +73,7 @@ class Decided(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """A figure with its 95 % bootstrap interval; NaN if no scan counts towards it."""
+    """A figure with its 95 % interval; NaN if no scan counts towards it, the ends alone if too few patients do."""
 
     value: float
     low: float
@@ -84,9 +83,21 @@ class Interval(NamedTuple):
 class Compared(NamedTuple):
     """A figure before and after, and the change."""
 
-    before: Interval
-    after: Interval
+    before: float
+    after: float
     change: Interval
+
+
+class Figure(NamedTuple):
+    """A mean over scans; of several kinds of scans, the mean of their means."""
+
+    values: Floats  # (N,) of each scan
+    kinds: list[Flags]  # (N,) each, none empty: the scans that count
+    most: float = 1.0  # by which one scan can change it
+
+    def mean(self) -> float:
+        """Return the figure, NaN if no scan counts."""
+        return float(np.mean([self.values[own].mean() for own in self.kinds])) if self.kinds else float("nan")
 
 
 def rules_of(manifest: ClassifierManifest, prevalence: Mapping[str, float]) -> Rules:
@@ -245,55 +256,59 @@ def _limit(times: Floats, groups: Whole) -> float:
     return float(np.clip(times[order][place], 1, FARTHEST))
 
 
-def figures(decided: Decided, labels: Whole, rules: Rules, aim: float, weights: Floats) -> dict[str, Floats]:
-    """Measure answers under R weightings (R, N) of the scans, with questions asked at the sensitivity ``aim``.
+def figures(decided: Decided, labels: Whole, rules: Rules, aim: float) -> dict[str, Figure]:
+    """Measure answers to N scans, with questions asked at the sensitivity ``aim``; return each figure by its name."""
+    everything = np.ones(len(labels), dtype=bool)
 
-    Return each figure (R,) by its name.
-    """
-
-    def mean(values: NDArray[np.generic], chosen: Flags | None = None) -> Floats:
-        own = weights if chosen is None else weights * chosen
-        total = own.sum(axis=1)
-        return np.asarray(
-            np.divide(own @ values.astype(float), total, out=np.full(len(total), np.nan), where=total > 0)
-        )
+    def figure(values: NDArray[np.generic], *kinds: Flags, most: float = 1.0) -> Figure:
+        return Figure(values.astype(float), [own for own in kinds if own.any()], most)
 
     right, sizes = decided.labels == labels, decided.sets.sum(axis=1)
-    recalls = np.stack([mean(right, labels == c) for c in np.unique(labels)])
-    known = ~np.isnan(recalls)
     found = {
-        "accuracy": mean(right),
-        "balanced accuracy": np.where(known, recalls, 0).sum(axis=0) / known.sum(axis=0),
+        "accuracy": figure(right, everything),
+        "balanced accuracy": figure(right, *(labels == c for c in np.unique(labels))),
     }
     for question, beyond in zip(rules.questions, decided.beyond, strict=True):
         called = beyond[:, int(np.argmin(np.abs(question.aims - aim)))]
         about, positive = question.among[labels], question.positive[labels]
-        found[f"{question.name}: sensitivity"] = mean(called, about & positive)
-        found[f"{question.name}: specificity"] = mean(~called, about & ~positive)
+        found[f"{question.name}: sensitivity"] = figure(called, about & positive)
+        found[f"{question.name}: specificity"] = figure(~called, about & ~positive)
     return found | {
-        "coverage of sets": mean(decided.sets[np.arange(len(labels)), labels]),
-        "mean size of a set": mean(sizes),
-        "sets of one class": mean(sizes == 1),
+        "coverage of sets": figure(decided.sets[np.arange(len(labels)), labels], everything),
+        "mean size of a set": figure(sizes, everything, most=decided.sets.shape[1] - 1),
+        "sets of one class": figure(sizes == 1, everything),
     }
 
 
 def compare(
     before: Decided, after: Decided, labels: Whole, groups: Whole, asked: tuple[Rules, float]
 ) -> dict[str, Compared]:
-    """Compare two sets of answers to the same scans, with bootstrap intervals over whole groups (N,).
+    """Compare two sets of answers to the same scans, of patients (N,).
 
     ``asked`` has the rules with the questions, and the sensitivity at which to ask them.
     """
+    old, new = (figures(decided, labels, *asked) for decided in (before, after))
+    return {name: Compared(one.mean(), new[name].mean(), _change(one, new[name], groups)) for name, one in old.items()}
 
-    def interval(values: Floats) -> Interval:
-        if np.isnan(values[0]):
-            return Interval(float("nan"), float("nan"), float("nan"))
-        low, high = np.nanquantile(values[1:], (0.025, 0.975))
-        return Interval(float(values[0]), float(low), float(high))
 
-    _, group_of = np.unique(groups, return_inverse=True)
-    count = int(group_of.max()) + 1
-    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=DRAWS)[:, group_of]
-    weights = np.concatenate([np.ones((1, len(labels))), drawn.astype(float)])  # all scans first, then each draw
-    old, new = (figures(decided, labels, *asked, weights) for decided in (before, after))
-    return {name: Compared(interval(old[name]), interval(new[name]), interval(new[name] - old[name])) for name in old}
+def _change(before: Figure, after: Figure, groups: Whole) -> Interval:
+    """Return the change of a figure with Bonett & Price's interval (J. Educ. Behav. Stat. 37, 2012) by patient (N,).
+
+    It adds two scans that change by ``most``, one each way, to the effective number of scans (`design_effect`).  Unlike
+    a bootstrap, it stays open where few scans or none have changed, as thresholds fitted on so few may yet change
+    others (chosen by ``training/studies/intervals``).  With fewer than `LEAST_OF_A_KIND` patients, ends are NaN.
+    """
+    value, centre, variance = after.mean() - before.mean(), 0.0, 0.0
+    for own in before.kinds:
+        steps, patients = (after.values - before.values)[own], groups[own]
+        if len(np.unique(patients)) < LEAST_OF_A_KIND:
+            return Interval(value, float("nan"), float("nan"))
+        count = len(steps) / design_effect(steps, patients)
+        mean = count * steps.mean() / (count + 2)
+        square = (count * (steps**2).mean() + 2 * before.most**2) / (count + 2)
+        centre += mean / len(before.kinds)
+        variance += (square - mean**2) / (count + 2) / len(before.kinds) ** 2
+    if not before.kinds:
+        return Interval(value, float("nan"), float("nan"))
+    half = Z * np.sqrt(variance)
+    return Interval(value, float(min(centre - half, value)), float(max(centre + half, value)))

@@ -127,10 +127,7 @@ def adapt(config: AdaptConfig) -> tuple[dict[str, Any], Fitted]:
             for one, own in zip(start.questions, rules.questions, strict=True)
         },
         "trust": reach._asdict(),
-        "figures": {
-            name: {"before": row["before"][0], "after": row["after"][0], "change": row["change"]}
-            for name, row in record_of(compared).items()
-        },
+        "figures": record_of(compared),
         "better": [name for name, one in changes.items() if one.low > 0],
         "worse": [name for name, one in changes.items() if one.high < 0],
         "verdict": verdict,
@@ -329,9 +326,13 @@ def site_manifest(bundle: Bundle[ClassifierManifest], fitted: Fitted, labels: Wh
 
 def record_of(compared: Mapping[str, Compared]) -> dict[str, Any]:
     """Return figures as JSON: ``{figure: {"before", "after", "change": [value, low, high]}}``, null for NaN."""
+
+    def rounded(value: float) -> float | None:
+        return None if np.isnan(value) else round(value, 4)
+
     return {
-        name: {key: [None if np.isnan(x) else round(x, 4) for x in one] for key, one in row._asdict().items()}
-        for name, row in compared.items()
+        name: {"before": rounded(one.before), "after": rounded(one.after), "change": [*map(rounded, one.change)]}
+        for name, one in compared.items()
     }
 
 
@@ -392,9 +393,10 @@ def in_rows(compared: Mapping[str, Compared]) -> list[Sequence[str]]:
     """Return a table of before and after, starting with its heading."""
     rows: list[Sequence[str]] = [("", "before", "after", "change, 95 % by patient")]
     for name, one in compared.items():
-        if np.isnan(one.before.value):
+        if np.isnan(one.before):
             rows.append((name, "-", "-", "no such scans"))
             continue
-        change = f"{one.change.value:+.2f} [{one.change.low:+.2f}, {one.change.high:+.2f}]"
-        rows.append((name, f"{one.before.value:.2f}", f"{one.after.value:.2f}", change))
+        value, low, high = one.change
+        ends = "too few to tell" if np.isnan(low) else f"[{low:+.2f}, {high:+.2f}]"
+        rows.append((name, f"{one.before:.2f}", f"{one.after:.2f}", f"{value:+.2f} {ends}"))
     return rows

@@ -26,7 +26,7 @@ from sonoforge.runtime.cli.answer_files import CsvFormat, cells_of
 from sonoforge.runtime.csv_tables import number, one_spelling, parse_table, read_text
 from sonoforge.runtime.errors import SonoforgeError, refusing
 from sonoforge.runtime.images.quality_metrics import Band
-from sonoforge.runtime.inference.adaptation import DRAWS, Floats, Interval, Whole
+from sonoforge.runtime.inference.adaptation import Floats, Interval, Whole
 from sonoforge.runtime.notice import NOTICE
 
 ERROR, POWER = 0.05, 0.84
@@ -34,6 +34,8 @@ ERROR, POWER = 0.05, 0.84
 WORTH, TOO_LARGE = 0.1, 0.2
 """Change of a share that is worth finding; and the one that must be found to speak of no change."""
 LEAST_GROUPS, MOST_GROUPS = 5, 500  # more are joined
+DRAWS = 2000
+"""Bootstrap draws of whole groups behind an interval."""
 RARE = 0.01
 """Share of training scans beyond either end of a quality band; the causes other than distance are about as rare."""
 FIGURES: Mapping[str, Mapping[str, Mapping[str, Any]]] = json.loads(Path(__file__).with_suffix(".json").read_text())

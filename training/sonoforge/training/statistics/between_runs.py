@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.statistics import classification
-from sonoforge.training.statistics.classification import weighted_auc
-from sonoforge.training.statistics.intervals import Floats, group_weights, percentile_interval
+from sonoforge.training.statistics.classification import auc_by_group, each_against_rest, weighted_auc
+from sonoforge.training.statistics.intervals import Floats, group_weights, percentile_interval, wilson_by_group
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.tables import ToldApart, told_apart
@@ -23,6 +23,7 @@ class _Figure(NamedTuple):
     collection: str
     chosen: NDArray[np.bool_]  # (N,) its images
     compute: Callable[[Floats, Floats], Floats]
+    kinds: Callable[[Floats], list[tuple[NDArray[np.bool_], Floats]]]  # told apart by an area; none by accuracy
 
 
 def in_order_of(first: Sequence[Predictions], other: Sequence[Predictions]) -> list[Predictions]:
@@ -46,22 +47,26 @@ def compare_run(
 ) -> list[Record]:
     """Compare a run with the first one (None: describe the first itself), figure by figure, paired by image and seed.
 
-    Both have one part for each seed, see `in_order_of`.  Intervals resample the same whole groups of images for both
-    runs and all seeds, so they hold for these seeds.
+    Both have one part for each seed, see `in_order_of`.  Intervals hold for these seeds; those of a change resample the
+    same whole groups of images for both runs and all seeds.
     """
     rows = []
     for figure in _figures(first[0], classes):
-        weights = group_weights(first[0].groups[figure.chosen])
+        groups = first[0].groups[figure.chosen]
+        weights = group_weights(groups)
         before, after = (  # (seeds, 1 + draws)
             np.stack([figure.compute(part.probabilities[figure.chosen], weights) for part in parts])
             for parts in (first, second or first)
         )
+        own = [part.reordered(np.flatnonzero(figure.chosen)) for part in second or first]
+        kinds = [kind for part in own for kind in figure.kinds(part.probabilities)]
+        right = np.mean([part.predicted == part.labels for part in own], axis=0)
         rows.append(
             {
                 "figure": figure.name,
                 "collection": figure.collection,
                 "images": weights.shape[1],
-                "value": percentile_interval(after.mean(axis=0)),
+                "value": auc_by_group(kinds, groups) if kinds else wilson_by_group(right, groups),
                 "change": None if second is None else percentile_interval((after - before).mean(axis=0)),
             }
         )
@@ -91,15 +96,23 @@ def chosen_by_others(runs: Mapping[str, Sequence[Record]]) -> list[Record]:
 def _figures(part: Predictions, classes: Sequence[str]) -> Iterator[_Figure]:
     """Yield accuracy and macro-AUC of all images, then the AUC of two classes in each collection."""
     everywhere = np.ones(len(part.labels), bool)
-    for name, figure in (("accuracy", classification.accuracies), ("macro-AUC", classification.macro_aucs)):
-        yield _Figure(name, "", everywhere, functools.partial(figure, part.labels))
+    accuracies, macro_aucs = (
+        functools.partial(figure, part.labels) for figure in (classification.accuracies, classification.macro_aucs)
+    )
+    yield _Figure("accuracy", "", everywhere, accuracies, lambda _: [])
+    yield _Figure("macro-AUC", "", everywhere, macro_aucs, functools.partial(each_against_rest, part.labels))
     collections = np.array(part.collections) if part.collections else np.array([""] * len(part.labels))
     for name in dict.fromkeys(collections.tolist()):
         inside = collections == name
         for kinds in told_apart(part.labels[inside], classes):
             chosen = inside.copy()
             chosen[inside] = kinds.chosen
-            yield _Figure(f"AUC {kinds.name}", name, chosen, functools.partial(_area, kinds))
+            area, kinds_of = functools.partial(_area, kinds), functools.partial(_kinds, kinds)
+            yield _Figure(f"AUC {kinds.name}", name, chosen, area, kinds_of)
+
+
+def _kinds(kinds: ToldApart, probabilities: Floats) -> list[tuple[NDArray[np.bool_], Floats]]:
+    return [(kinds.positive, kinds.scores(probabilities))]
 
 
 def _area(kinds: ToldApart, probabilities: Floats, weights: Floats) -> Floats:

@@ -4,13 +4,23 @@ DeLong's test of two areas under the ROC curve assumes independent images; on im
 do not exist. Obuchowski's form, which sums over groups, is used instead.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.statistics.intervals import Floats, Labels, group_weights, percentile_interval, wilson_by_group
+from sonoforge.runtime.inference.grouped import PRIOR_GROUPS, design_effect, telling_groups
+from sonoforge.training.statistics.intervals import (
+    Floats,
+    Labels,
+    auc_interval,
+    auc_variance,
+    group_weights,
+    percentile_interval,
+    wilson_by_group,
+)
 from sonoforge.training.statistics.results import Interval
 
 with suppress(ImportError):  # not in the base install, which validates without
@@ -52,43 +62,78 @@ def delong_test(positive: NDArray[np.bool_], first: Floats, second: Floats, grou
     once = np.ones((1, len(first)))
     (change,) = weighted_auc(positive, second, once) - weighted_auc(positive, first, once)
     parts = [np.stack(_placements(positive, scores)) for scores in (first, second)]
-    error = _standard_error(positive, parts[1] - parts[0], groups)
+    error = float(np.sqrt((_group_errors(positive, parts[1] - parts[0], groups) ** 2).sum()))
     if error == 0:
         return DeLongTest(error, 1.0 if change == 0 else 0.0)
     return DeLongTest(error, float(2 * stats.norm.sf(abs(change) / error)))
 
 
+def auc_by_group(kinds: Sequence[tuple[NDArray[np.bool_], Floats]], groups: Labels) -> Interval:
+    """Return the area under the ROC curve with its 95 % interval by group; of several kinds, the mean area.
+
+    It is Newcombe's score interval for the effective numbers of images (see `design_effect`) of either kind.  Its
+    variance is multiplied by the ratio of Obuchowski's (`delong_test`) to it; this ratio is drawn to 1 as if
+    `PRIOR_GROUPS` more groups had it, since where nearly all pairs are in order, few groups tell the variance.  Chosen
+    by `training/studies/intervals`.
+
+    Args:
+        kinds: For each kind, which images (N,) it has, and their scores (N,), higher for the kind.  A kind with no
+            image, or with all, is left out; without any left, the interval is (nan, 0, 1).
+        groups: The group of each image, (N,).
+    """
+    known = [
+        (positive, _placements(positive, scores)) for positive, scores in kinds if 0 < positive.sum() < len(groups)
+    ]
+    if not known:
+        return Interval(value=float("nan"), low=0.0, high=1.0)
+    area = float(np.mean([parts[0][positive].mean() for positive, parts in known]))
+    sides = [
+        [(parts[side][own], groups[own]) for side, own in enumerate((positive, ~positive))] for positive, parts in known
+    ]
+    positives, negatives = np.array([[len(side[0]) / design_effect(*side) for side in pair] for pair in sides]).T
+    telling = np.mean([min(telling_groups(*side) for side in pair) for pair in sides])
+    errors = np.mean([_group_errors(positive, np.stack(parts), groups) for positive, parts in known], axis=0)
+    observed, expected, ratio = float((errors**2).sum()), auc_variance(area, positives, negatives), 1.0
+    if expected > 0 and not np.isnan(observed):
+        ratio = float((telling * observed / expected + PRIOR_GROUPS) / (telling + PRIOR_GROUPS))
+    low, high = auc_interval(area, positives, negatives, ratio)
+    return Interval(value=area, low=low, high=high)
+
+
+def each_against_rest(labels: Labels, probabilities: Floats) -> list[tuple[NDArray[np.bool_], Floats]]:
+    """Return the kinds whose mean area, by `auc_by_group`, is the macro-AUC: each class's images and scores, (N,)."""
+    return [(labels == c, probabilities[:, c]) for c in range(probabilities.shape[1])]
+
+
 def _placements(positive: NDArray[np.bool_], scores: Floats) -> tuple[Floats, Floats]:
     """Return the share of images of the other kind that each image (N,) beats, ties as half; 0 for the other kind.
 
-    These are the structural components V10 of the class and V01 of the rest, by ranks (Sun & Xu, IEEE Signal Process.
-    Lett. 21, 2014).
+    These are the structural components V10 of the class and V01 of the rest (DeLong 1988).
     """
-    everywhere = stats.rankdata(scores)
-    inside, outside = np.zeros(len(scores)), np.zeros(len(scores))
+    found = np.zeros(len(scores)), np.zeros(len(scores))
     if positive.any() and not positive.all():
-        inside[positive] = (everywhere[positive] - stats.rankdata(scores[positive])) / (~positive).sum()
-        outside[~positive] = 1 - (everywhere[~positive] - stats.rankdata(scores[~positive])) / positive.sum()
-    return inside, outside
+        for part, own, sign in ((found[0], positive, 1), (found[1], ~positive, -1)):
+            others = np.sort(sign * scores[~own])
+            below, not_above = (np.searchsorted(others, sign * scores[own], side) for side in ("left", "right"))
+            part[own] = (below + not_above) / (2 * len(others))
+    return found
 
 
-def _standard_error(positive: NDArray[np.bool_], parts: Floats, groups: Labels) -> float:
-    """Return the standard error of an area, or of a difference, from its components (2, N), see `_placements`."""
+def _group_errors(positive: NDArray[np.bool_], parts: Floats, groups: Labels) -> Floats:
+    """Return what each of G groups adds to the error of an area, or of a difference, (G,); nan if a kind has one group.
+
+    ``parts`` (2, N) are its components, see `_placements`.  The squares sum to the area's variance.
+    """
     _, group = np.unique(groups, return_inverse=True)
-    sums, counts, sizes = [], [], []
+    errors: Floats = np.zeros(int(group.max()) + 1)
     for kind, part in ((positive, parts[0]), (~positive, parts[1])):
         own = np.bincount(group, weights=kind.astype(np.float64))
-        if (own > 0).sum() < 2:
-            return float("nan")
-        sums.append(np.bincount(group, weights=part) - own * part[kind].mean())
-        counts.append(int((own > 0).sum()))
-        sizes.append(float(kind.sum()))
-    variance = 0.0
-    for total, count, size in zip(sums, counts, sizes, strict=True):
-        variance += float((total**2).sum()) * count / ((count - 1) * size * size)
-    both = len(np.unique(group))
-    variance += 2 * float((sums[0] * sums[1]).sum()) * both / ((both - 1) * sizes[0] * sizes[1])
-    return float(np.sqrt(max(variance, 0.0)))
+        count = int((own > 0).sum())
+        if count < 2:
+            return np.full(len(errors), np.nan)
+        sums = np.bincount(group, weights=part) - own * part[kind].mean()
+        errors += sums / kind.sum() * np.sqrt(count / (count - 1))
+    return errors
 
 
 def confusion_matrix(labels: Labels, predicted: Labels, classes: int) -> NDArray[np.int64]:

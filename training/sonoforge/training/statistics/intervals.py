@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoforge.runtime.inference.grouped import Z, design_effect
 from sonoforge.training.statistics.results import Interval, Record
 
 with suppress(ImportError):  # not in the base install, which validates without
@@ -27,8 +28,6 @@ LEVEL, POWER = 0.05, 0.8
 """Significance level of the tests, and their power for a detectable difference."""
 RESAMPLES = 1000
 PERCENTILES = (2.5, 97.5)
-PRIOR_GROUPS = 2
-"""Two more errors, as in Agresti & Coull's interval (Am. Stat. 52, 1998); chosen by `training/studies/intervals`."""
 
 
 def wilson_interval(successes: float, trials: float) -> Interval:
@@ -38,17 +37,16 @@ def wilson_interval(successes: float, trials: float) -> Interval:
     """
     if trials == 0:
         return Interval(value=float("nan"), low=0.0, high=1.0)
-    z = 1.959963984540054  # 97.5 % of the normal distribution
     share = successes / trials
-    centre = share + z * z / (2 * trials)
-    half = z * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    scale = 1 + z * z / trials
+    centre = share + Z * Z / (2 * trials)
+    half = Z * np.sqrt(max(0.0, share * (1 - share)) / trials + Z * Z / (4 * trials * trials))
+    scale = 1 + Z * Z / trials
     low, high = float((centre - half) / scale), float((centre + half) / scale)
     return Interval(value=share, low=max(0.0, low), high=min(1.0, high))
 
 
-def wilson_by_group(hits: NDArray[np.bool_], groups: Labels) -> Interval:
-    """Return Wilson's 95 % interval of the share of ``hits`` (N,) among images in ``groups`` (N,).
+def wilson_by_group(hits: NDArray[np.bool_] | Floats, groups: Labels) -> Interval:
+    """Return Wilson's 95 % interval of the share of ``hits`` (N,), which may be fractions, in ``groups`` (N,).
 
     Both counts are divided by the `design_effect`, as Rao & Scott (Biometrics 48, 1992) do for tests and
     Saha, Miller & Wang (Int. J. Biostat. 12, 2016) for this interval.  With single images it is Wilson's own.
@@ -57,27 +55,6 @@ def wilson_by_group(hits: NDArray[np.bool_], groups: Labels) -> Interval:
         return wilson_interval(0, 0)
     effect = design_effect(hits, groups)
     return {**wilson_interval(float(hits.sum()) / effect, len(hits) / effect), "value": float(hits.mean())}
-
-
-def design_effect(hits: NDArray[np.bool_], groups: Labels) -> float:
-    """Return how many of these images (N,) tell as much about a share as one independent image; at least 1.
-
-    It is the variance of the share as a ratio over groups, divided by the variance for independent images (Rao & Scott
-    1992). If hardly any group has an error, that estimate is often far too small. `PRIOR_GROUPS` more groups with the
-    rarer outcome are therefore counted, with the largest design effect that one probability for all groups allows: sum
-    n^2 / sum n over the group sizes n.
-    """
-    _, inverse = np.unique(groups, return_inverse=True)
-    sizes = np.bincount(inverse).astype(np.float64)
-    inside = np.bincount(inverse, weights=hits)
-    images, count, share = len(hits), len(sizes), float(np.mean(hits))
-    whole = float((sizes**2).sum() / images)
-    rarer = min(int((inside > 0).sum()), int((inside < sizes).sum()))
-    if rarer == 0 or count == 1:
-        return whole
-    between = float(((inside - share * sizes) ** 2).sum()) * count / (count - 1)
-    independent = share * (1 - share) * images * images / (images - 1)
-    return max(1.0, (rarer * between / independent + PRIOR_GROUPS * whole) / (rarer + PRIOR_GROUPS))
 
 
 def group_weights(groups: Labels) -> Floats:
@@ -131,23 +108,33 @@ def noticeable_share(trials: int, chance: float) -> float | None:
     return float(optimize.brentq(lambda share: stats.binom.sf(least - 1, trials, share) - POWER, chance, 1.0))
 
 
-def auc_interval(auc: float, positives: int, negatives: int) -> tuple[float, float]:
+def auc_variance(auc: float, positives: Floats | int, negatives: Floats | int) -> float:
+    """Return the variance of an AUC of so many images of either kind, for exponential scores; of several, the mean.
+
+    Hanley & McNeil (Radiology 143, 1982), in Newcombe's symmetrical form (Statistics in Medicine 25, 2006, method 5).
+    """
+    spread = ((positives + negatives) / 2 - 1) * ((1 - auc) / (2 - auc) + auc / (1 + auc))
+    return float(np.mean(auc * (1 - auc) * (1 + spread) / (positives * negatives)))
+
+
+def auc_interval(
+    auc: float, positives: Floats | int, negatives: Floats | int, ratio: float = 1.0
+) -> tuple[float, float]:
     """Return Newcombe's 95 % score interval of an AUC (Statistics in Medicine 25, 2006, p. 559, method 5).
 
-    The AUCs whose standard error, by Hanley and McNeil's formula for exponential scores, does not rule out the observed
-    one; it does not collapse at 0 and 1, where small samples often lie.
+    The AUCs whose standard error does not rule out the observed one; it does not collapse at 0 and 1, where small
+    samples often lie.  The error is the root of `auc_variance` times ``ratio``.
     """
-    z = float(stats.norm.ppf(1 - LEVEL / 2))
-    others = (positives + negatives) / 2 - 1
 
-    def excess(true: float) -> float:
-        variance = true * (1 - true) * (1 + others * ((1 - true) / (2 - true) + true / (1 + true)))
-        return (true - auc) ** 2 - z * z * variance / (positives * negatives)
+    def farthest(end: float) -> float:  # by halving: what is not ruled out lies next to the observed AUC
+        inside, outside = auc, end
+        for _ in range(50):
+            middle = (inside + outside) / 2
+            held = (middle - auc) ** 2 <= Z * Z * ratio * auc_variance(middle, positives, negatives)
+            inside, outside = (middle, outside) if held else (inside, middle)
+        return outside
 
-    # Negative next to the observed AUC, positive at the far ends.
-    low = 0.0 if auc <= 0 else float(optimize.brentq(excess, 0.0, min(auc, 1 - 1e-12)))
-    high = 1.0 if auc >= 1 else float(optimize.brentq(excess, max(auc, 1e-12), 1.0))
-    return low, high
+    return farthest(0.0), farthest(1.0)
 
 
 def paired_bootstrap(figure: Figure[Truth], truth: Truth, first: Floats, second: Floats, groups: Labels) -> Interval:

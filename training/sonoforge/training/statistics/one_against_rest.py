@@ -13,12 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.training.statistics.classification import delong_test, weighted_auc
+from sonoforge.training.statistics.classification import auc_by_group, delong_test, weighted_auc
 from sonoforge.training.statistics.intervals import (
     PERCENTILES,
     Floats,
     Labels,
-    group_bootstrap,
     group_weights,
     paired_bootstrap,
     percentile_interval,
@@ -36,7 +35,7 @@ def describe_one_against_rest(part: Predictions, calibrated: Floats, label: int)
     """Compute the figures of one class; ``calibrated`` (N, C) probabilities are for the decision curve."""
     positive, scores = part.labels == label, part.probabilities[:, label]
     return {
-        "auc": group_bootstrap(weighted_auc, positive, scores, part.groups),
+        "auc": auc_by_group([(positive, scores)], part.groups),
         "sensitivity_at": sensitivity_at(part, label),
         "decision_curve": decision_curve(positive, calibrated[:, label], part.groups),
     }

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sonoforge.training.statistics import calibration, classification, intervals, one_against_rest, results
 from sonoforge.training.statistics.calibration import Calibrated, expected_calibration_errors, in_sets, own_answers
-from sonoforge.training.statistics.classification import macro_aucs, weighted_auc
+from sonoforge.training.statistics.classification import auc_by_group, each_against_rest
 from sonoforge.training.statistics.intervals import Floats, Labels, group_bootstrap, wilson_by_group
 from sonoforge.training.statistics.predictions import SHARE_MARK, Predictions
 
@@ -103,13 +103,13 @@ def _second(other: int, own: int) -> Callable[[Floats], Floats]:
 def pair_areas(part: Predictions, classes: Sequence[str]) -> dict[str, results.Interval]:
     """Return the AUC of every two classes that occur, for `results.SourceFigures`."""
     areas = {
-        kinds.name: group_bootstrap(
-            weighted_auc, kinds.positive, kinds.scores(part.probabilities[kinds.chosen]), part.groups[kinds.chosen]
+        kinds.name: auc_by_group(
+            [(kinds.positive, kinds.scores(part.probabilities[kinds.chosen]))], part.groups[kinds.chosen]
         )
         for kinds in told_apart(part.labels, classes)
     }
     if len(np.unique(part.labels)) == len(classes) > 2:
-        areas[MACRO] = group_bootstrap(macro_aucs, part.labels, part.probabilities, part.groups)
+        areas[MACRO] = auc_by_group(each_against_rest(part.labels, part.probabilities), part.groups)
     return areas
 
 
@@ -127,10 +127,11 @@ def describe_arm(part: Predictions, classes: Sequence[str]) -> results.Record:
     confusion = classification.confusion_matrix(labels, part.predicted, len(classes))
     by_fold = [classification.accuracy(labels[part.folds == f], raw[part.folds == f]) for f in np.unique(part.folds)]
     coverage, set_size = calibration.conformal_coverage(labels, calibrated_by_fold, ALPHA)
-    balanced_accuracy, macro_f1, macro_auc = (
+    balanced_accuracy, macro_f1 = (
         group_bootstrap(figure, labels, raw, part.groups)
-        for figure in (classification.balanced_accuracies, classification.macro_f1s, classification.macro_aucs)
+        for figure in (classification.balanced_accuracies, classification.macro_f1s)
     )
+    macro_auc = auc_by_group(each_against_rest(labels, raw), part.groups)
     sensitivity, specificity = (
         {name: figure(labels, part.predicted, part.groups, i) for i, name in enumerate(classes)}
         for figure in (classification.sensitivity, classification.specificity)
