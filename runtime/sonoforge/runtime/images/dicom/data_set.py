@@ -202,6 +202,7 @@ def _headers_of_frames(header: Dataset, frames: int) -> tuple[list[Dataset], lis
         (shared,) = _steps_of(header, name, 1) or [[]]
         name = "PerFrameFunctionalGroupsSequence"
         own = _steps_of(header, name, frames)
+        header.pop(name, None)  # slow to copy for each frame
         own += [[]] * (frames - len(own))
         stated = {tuple(any(one.keyword in names for one in each) for names in _STEPS.values()) for each in own}
         damaged = [name] if len(stated) > 1 else []
