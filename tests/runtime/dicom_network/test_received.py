@@ -80,6 +80,7 @@ def test_what_is_no_association_is_refused(place: Place) -> None:
         (b"\x01\x00\x00\x00\x00\x04abcd", "not a DICOM message"),
         (b"\x01\x00\x80\x00\x00\x00" + b"a" * 100, "a message unit of 2147 MB"),  # to associate
         (b"\x04\x00\x80\x00\x00\x00" + b"a" * 100, "a message unit of 2147 MB"),  # of data
+        (b"\x04\x00\x00\x00\x00\x07\x00\x00\x00\x03\x01\x00a", "not a DICOM message"),  # before any association
     ):
         with socket.create_connection(("127.0.0.1", place.port), 20) as connection:
             connection.sendall(data)
@@ -167,6 +168,22 @@ def test_200_half_open_connections_keep_no_sender_out(tmp_path: Path, said_first
         assert time.monotonic() - begun < storage.SECONDS / 3  # for which each of them may be silent
         lines = place.remarks.take()
         assert lines[0] == "refused 127.0.0.1: it had not asked to associate, and 64 others came after it"
+
+
+def test_who_leaves_out_of_turn_is_told_in_one_line_and_leaves_room(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    dicom_peers.needs("storescu")
+    context = b"\x30\0\0\x1b" + UltrasoundImageStorage.encode() + b"\x40\0\0\x11" + ImplicitVRLittleEndian.encode()
+    body = b"\0\1\0\0" + b"SONOFORGE".ljust(16) + b"EVIL".ljust(16) + bytes(32)
+    body += b"\x20\0" + (len(context) + 4).to_bytes(2, "big") + b"\1\0\0\0" + context
+    with receiving_at(tmp_path, most_bytes=20_000, associations=1) as place:
+        for _ in range(40):  # whose requests alone would fill the memory for all
+            with socket.create_connection(("127.0.0.1", place.port), 20) as one:
+                one.sendall(b"\1\0" + (len(body) + 100_000).to_bytes(4, "big") + body + bytes(100_000))
+        wait_for(lambda: said(storescu(place.port, write_scan(tmp_path / "a.dcm", 1)))[0] == 0, 60)
+        assert all("\n" not in line for line in place.remarks.take())
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def associate(port: int, kind: str, *syntaxes: str) -> Any:

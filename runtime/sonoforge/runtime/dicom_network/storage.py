@@ -28,6 +28,8 @@ from pydicom.uid import (  # type: ignore[attr-defined]
     UID_dictionary,
 )
 from pynetdicom import AE, AllStoragePresentationContexts, evt, register_uid
+from pynetdicom.association import Association
+from pynetdicom.dul import DULServiceProvider
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
@@ -53,6 +55,7 @@ _SILENT = 64  # connections that have not asked to associate yet; beyond that th
 _UNCOUNTED = 10_000  # pynetdicom counts callers that are about to leave as associations
 _NAMED = 3  # classes in a line
 _PATIENCE = 2.5  # seconds after which a silent association makes room for another caller
+_NOT_DICOM = "sent something that is not a DICOM message, or a damaged one"
 _COMMENT = 64  # letters (PS3.7, annex C)
 
 LOOK_SECONDS = 0.5
@@ -113,6 +116,7 @@ class _Input:
     def __init__(self, connection: Any, most: int, budget: Budget, refuse: Callable[[str], None]) -> None:
         self._connection, self._most, self._budget, self._refuse = connection, most, budget, refuse
         self._held, self.heard = 0, time.monotonic()
+        self.is_peer = False  # associated
 
     def recv(self, count: int) -> bytearray:
         """Return this many bytes, or fewer if the connection has ended; raise OSError for refusals."""
@@ -165,12 +169,13 @@ class _Provider:
         self._budget = Budget(_HELD * (reception.most_bytes + _MOST_UNIT))
         self._reported: weakref.WeakSet[Any] = weakref.WeakSet()  # connections that are not DICOM
         self._lock = threading.Lock()
-        self._silent: dict[Any, _Input] = {}  # connections that have not asked to associate, the oldest first
-        self._peers: dict[Any, _Input] = {}  # those that are associated
+        self._silent = list[Any]()  # associations to be, which have not been asked for, the oldest first
+        self._asked = list[Any]()  # those that have, until they end
 
     def handlers(self) -> list[Any]:
         """Return the event handlers."""
         return [
+            (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_REJECTED, self._rejected),
             (evt.EVT_ACCEPTED, self._accepted),
             (evt.EVT_FSM_TRANSITION, self._moved),
@@ -183,28 +188,33 @@ class _Provider:
         self._remarks.add(f"refused {title}{'@' * bool(title)}{assoc.requestor.address}: {why}")
 
     def opened(self, assoc: Any) -> bool:
-        """Wait for a caller's first message, in its own thread; return whether it came."""
+        """Wait for a caller's first message, in its own thread; return whether it asks to associate."""
         connection = assoc.dul.socket
         most = self.reception.most_bytes
-        limited = _Input(connection.socket, most, self._budget, lambda why: self._refuse(assoc, why))
-        connection.recv = limited.recv
-        assoc.bind(evt.EVT_REQUESTED, self._requested, [limited])
-        assoc.bind(evt.EVT_DIMSE_SENT, limited.done)
-        assoc.bind(evt.EVT_CONN_CLOSE, limited.done)
+        assoc.limited = _Input(connection.socket, most, self._budget, lambda why: self._refuse(assoc, why))
+        connection.recv = assoc.limited.recv
+        assoc.bind(evt.EVT_DIMSE_SENT, assoc.limited.done)
+        assoc.bind(evt.EVT_CONN_CLOSE, assoc.limited.done)
         with self._lock:
-            self._silent[assoc] = limited
-            oldest = self._silent.pop(next(iter(self._silent))) if len(self._silent) > _SILENT else None
+            self._silent.append(assoc)
+            oldest = self._silent.pop(0) if len(self._silent) > _SILENT else None
         if oldest:
-            oldest.drop(f"it had not asked to associate, and {_SILENT} others came after it")
+            oldest.limited.drop(f"it had not asked to associate, and {_SILENT} others came after it")
         assoc.dul._read_pdu_data()
+        assoc.limited.done()
+        found = assoc.dul.event_queue.queue[-1]  # PS3.8, 9.2.3
+        asked = bool(found == "Evt6")
         with self._lock:
-            self._silent.pop(assoc, None)
-        if assoc.dul.event_queue.queue[-1] == "Evt17":  # PS3.8, 9.2.3: the connection has ended
-            limited.done()
-            return False
-        return True
+            self._silent = [one for one in self._silent if one is not assoc]
+            for one in self._asked:
+                if one.ident and not one.is_alive():  # however it ended
+                    one.limited.done()
+            self._asked = [one for one in self._asked if one.is_alive() or not one.ident] + [assoc] * asked
+        if not asked and found != "Evt17":  # the connection has ended
+            self._refuse(assoc, _NOT_DICOM)
+        return asked
 
-    def _requested(self, event: Any, limited: _Input) -> None:
+    def _requested(self, event: Any) -> None:
         """Reject a caller that is not permitted, by title or address, or for whom there is no room (PS3.8, 9.3.4)."""
         assoc, asked, requestor = event.assoc, event.assoc.requestor.primitive, event.assoc.requestor
         requestor.ae_title = asked.calling_ae_title
@@ -213,21 +223,28 @@ class _Provider:
         why, reason = "", (0x02, 0x03, 0x02)
         if callers and not any(own.title == title and own.address in ("", requestor.address) for own in callers):
             why, reason = "it is not one of --callers", (0x01, 0x01, 0x03)
-        else:
-            with self._lock:
-                self._peers = {peer: one for peer, one in self._peers.items() if peer.is_alive()}
-                if len(self._peers) >= self.reception.associations:
-                    oldest = min(self._peers, key=lambda peer: self._peers[peer].heard)
-                    if time.monotonic() - self._peers[oldest].heard >= _PATIENCE:
-                        self._peers.pop(oldest).drop("it was the longest silent of all, and another waits")
-                    else:
-                        why = f"there are {self.reception.associations} associations already; it may try again"
-                if not why:
-                    self._peers[assoc] = limited
+        with self._lock:
+            peers = [one for one in self._asked if one.limited.is_peer and one.is_alive()]
+            if not why and len(peers) >= self.reception.associations:
+                oldest = min(peers, key=lambda one: float(one.limited.heard))
+                if time.monotonic() - oldest.limited.heard < _PATIENCE:
+                    why = f"there are {self.reception.associations} associations already; it may try again"
+                else:
+                    oldest.limited.is_peer = False
+                    oldest.limited.drop("it was the longest silent of all, and another waits")
+            assoc.limited.is_peer = not why
         if why:
             self._refuse(assoc, why)
             assoc.acse.send_reject(*reason)
             assoc.kill()  # waits until that is sent
+
+    def failed(self, failure: Any) -> None:
+        """Take an error of a connection's thread, which a caller that leaves out of turn can cause, as a refusal."""
+        if isinstance(failure.thread, Association | DULServiceProvider):
+            assoc = getattr(failure.thread, "assoc", failure.thread)
+            self._refuse(assoc, f"left out of turn, or sent what cannot be ({failure.exc_type.__name__})")
+        else:
+            threading.__excepthook__(failure)
 
     def _rejected(self, event: Any) -> None:
         self._refuse(event.assoc, f"it calls an AE title other than {self.reception.title}")
@@ -249,7 +266,7 @@ class _Provider:
         """Report messages that are not DICOM (PS3.8, 9.2.3)."""
         if event.fsm_event == "Evt19" and event.assoc not in self._reported:  # later messages are not DICOM either
             self._reported.add(event.assoc)
-            self._refuse(event.assoc, "sent something that is not a DICOM message, or a damaged one")
+            self._refuse(event.assoc, _NOT_DICOM)
 
     def _store(self, event: Any) -> int | Dataset:
         """Store an object (PS3.4, B.2.3), or answer with the reason why not."""
@@ -302,9 +319,11 @@ def receiving(address: tuple[str, int], reception: Reception, inbox: Inbox, rema
         )
     server.provider, server.contexts = provider, []  # which are copied, slowly, for each connection
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
+    threading.excepthook = provider.failed  # which would print a traceback
     try:
         yield int(server.server_address[1])
     finally:
+        threading.excepthook = threading.__excepthook__
         socketserver.BaseServer.shutdown(server)
         server.server_close()
 
