@@ -15,6 +15,7 @@ from sonoforge.training.crossval.comparison import compare
 from sonoforge.training.crossval.final_model import chapter, train_final_model
 from sonoforge.training.data.audit import audit
 from sonoforge.training.jobs import comparing
+from sonoforge.training.reports.conclusions import doubts_about
 from sonoforge.training.reports.run.page import write_report
 from sonoforge.training.reports.run.whole_run import WholeRun, read_run
 
@@ -53,6 +54,7 @@ def work(config: RunConfig) -> WholeRun:
             if not verified["ok"]:
                 raise GateError(f"{bundle}: does not verify on this machine: {'; '.join(verified['problems'])}")
         results |= {
+            "doubts": doubts_about(results),
             "parity": manifest["parity"]["formats"]["onnx"],
             "verify": verified,
             "bundle_files": manifest["files"],

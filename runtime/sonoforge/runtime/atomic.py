@@ -36,7 +36,6 @@ _TEMPORARY, _SET_ASIDE = "sonoforge-tmp", "sonoforge-old"
 LEFTOVER = re.compile(rf"\.(?P<target>.+)\.[0-9a-f]{{12}}\.(?P<kind>{_TEMPORARY}|{_SET_ASIDE})", re.DOTALL)
 # Bytes of another file's name in a file's; with all endings it fits into 143, what encrypted folders (eCryptfs) allow.
 _LONGEST_NAME = 100
-_FIRST, _LAST = 60, 31  # of its bytes, kept at least: the end may be all that tells two files apart
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(?=\.|$)", re.IGNORECASE)  # on Windows, with any ending
 
 
@@ -250,7 +249,7 @@ def safe_name(name: str) -> str:
         return name
     from hashlib import sha256  # noqa: PLC0415 - for long names only
 
-    kept = (data[:_FIRST] + data[-_LAST:]).decode("utf-8", "ignore")
+    kept = (data[:60] + data[-31:]).decode("utf-8", "ignore")  # slices and frames are numbered at the end
     return f"{kept}-{sha256(data).hexdigest()[:8]}"
 
 

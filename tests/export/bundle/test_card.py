@@ -18,6 +18,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier import initial_weights
 from sonoforge.training.classifier.model_folder import load_model
 from sonoforge.training.pretrained import Weights
+from sonoforge.training.statistics.verdict import UNKNOWN
 
 SECTIONS = ["Intended use", "Model", "Data", "Evaluation", "What it answers", "Other scanners", "Calibration and trust"]
 SECTIONS += ["Factors and ethics", "Limits"]
@@ -120,6 +121,15 @@ def test_run_sealed_on_phantoms(small_run: SmallRun) -> None:
     check_card(
         card, read_facts(small_run.folder, next(small_run.cache.glob("phantom-60-0-*")), "real", small_run.result)
     )
+
+
+def test_no_figure_of_weights_that_may_have_seen_the_images_is_called_sealed(small_run: SmallRun) -> None:
+    _, record, _ = load_model(small_run.folder / "model")
+    assert "sealed" in classifier_card(record)
+    record.training["weights"] = f"tuned.safetensors (sha256 0, {UNKNOWN})"
+    card = classifier_card(record).replace("BUSI's sealed folds", "")  # on which the budget was chosen
+    assert "sealed" not in card and "had seen neither" not in card
+    assert card.index("may have seen the test images") < card.index("## Intended use")
 
 
 def test_a_card_of_figures_that_leaked_says_so(small_run: SmallRun) -> None:

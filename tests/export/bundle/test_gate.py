@@ -70,7 +70,7 @@ def test_a_change_of_the_logits_is_judged_on_the_sealed_answers() -> None:
     found = answers([[2.0, 0.0], [1.0, 0.5], [0.0, 1.0], [0.0, 0.1]])  # no label of the final network changes
     figures = compare(found, REFERENCE, images([0, 0, 1, 1], sealed), CLASSES)
     assert figures["labels_equal"] == 4
-    assert figures["judged_on"] == "sealed predictions"
+    assert figures["judged_on"] == "held-out predictions"
     # log(.55 / .45) = 0.2 < 0.5: the second image moves over.
     assert figures["sensitivity_change"] == {"normal": -50.0, "benign": 0.0}
 

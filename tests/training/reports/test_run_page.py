@@ -31,6 +31,7 @@ from sonoforge.training.reports.run.sections import command_line
 from sonoforge.training.reports.run.whole_run import read_run
 from sonoforge.training.statistics.calibration import expected_calibration_error, reliability
 from sonoforge.training.statistics.smallest_gain import describe_gain
+from sonoforge.training.statistics.verdict import UNKNOWN
 from sonoforge.training.statistics.wording import share
 
 if TYPE_CHECKING:
@@ -266,6 +267,16 @@ def test_prediction_sets_that_hold_less_than_promised_are_told_first(small: Writ
     assert "80.0% [70.0%, 87.0%] of the first images of Somewhere" in head
     assert "second images" not in head and "third images" not in head
     assert "promised" not in small.page.text[: small.page.text.index("Images by class")]
+
+
+def test_figures_of_weights_that_may_have_seen_the_images_are_doubted_first_and_not_called_sealed(
+    small: Written, tmp_path: Path
+) -> None:
+    run = copied(small.run, tmp_path)
+    run.results["weights"] = f"tuned.safetensors (sha256 0, {UNKNOWN})"
+    said = " ".join(written(run).page.text.split())
+    assert said.index("may have seen the test images") < min(said.index("judged once"), said.index("Accuracy"))
+    assert "had seen neither" not in said and "protocol sealed" not in said.lower() and "Protocol grouped" in said
 
 
 def test_data_split_parity_and_time_are_printed_as_given(sealed: Written) -> None:

@@ -17,11 +17,12 @@ from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.phantom.dataset import write_phantom_set
 from sonoforge.training.reports.run import statements
 from sonoforge.training.reports.run.statements import RunFacts
+from sonoforge.training.statistics.verdict import UNKNOWN
 
 SEALED = RunFacts(
     protocol="sealed", folds=5, images=90, tested=90, groups=70, classes=3, arms=("real", "gan"),
     filled=("normal", "malignant"), added=(20, 22, 20), simulated=0, given_groups=0, second_views=0,
-    near_duplicates=0, generator_reads=0, passed=True,
+    near_duplicates=0, generator_reads=0, weights="imagenet", passed=True,
 )  # fmt: skip
 
 
@@ -37,6 +38,15 @@ def say(**changes: Any) -> str:
         ({}, ["20 to 22 images of normal and malignant, drawn by a GAN", "neither it nor a near-duplicate of it"],
          ["leak", "too good", "simulated", "given with the data"]),
         ({"passed": False}, ["checks against the run folder failed"], ["had seen neither"]),
+        ({"weights": f"a.safetensors ({UNKNOWN})"},
+         ["which may have seen it (protocol grouped, 5 folds)", "grouped 5-fold", "without splitting a group"],
+         ["had seen neither", "sealed"]),
+        ({"weights": UNKNOWN, "protocol": "official", "folds": 1, "tested": 30}, ["which may have seen it"],
+         ["had seen neither"]),
+        ({"weights": UNKNOWN, "passed": False}, ["checks against the run folder failed"],
+         ["had seen neither", "sealed", "was trained on neither"]),
+        ({"weights": UNKNOWN, "protocol": "thesis", "near_duplicates": 12}, ["12 of 90 test images", "too good"],
+         ["was trained on neither"]),
         ({"arms": ("real",), "added": (), "filled": ()}, ["How well does a classifier that sorts 90 images"], ["GAN"]),
         ({"arms": ("real", "classical"), "added": (), "filled": ()}, ["How should a classifier"], ["GAN"]),
         ({"added": (0, 0, 0), "filled": ()}, ["How should a classifier"], ["GAN"]),

@@ -53,7 +53,7 @@ def test_every_text_can_be_said_of_some_run(tmp_path: Path, monkeypatch: pytest.
     answers.answer(run)
     counts = dict.fromkeys(("folds", "images", "tested", "groups", "classes", "simulated", "given_groups"), 1)
     counts |= dict.fromkeys(("second_views", "near_duplicates", "generator_reads"), 1)
-    facts = RunFacts(protocol="sealed", arms=("real",), filled=("a",), added=(1,), passed=True, **counts)
+    facts = RunFacts(protocol="sealed", arms=("real",), filled=("a",), added=(1,), weights="", passed=True, **counts)
     assert set(facts.said) == {own.topic for own in statements.SAID.texts}
     assert len(given) == 2
     for sayings, known in given:

@@ -25,9 +25,11 @@ from sonoforge.training.crossval.settings import ComparisonSettings, resolve
 from sonoforge.training.data.split_plan import read_plan
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.settings import make_plan
-from sonoforge.training.reports.run.terminal import log_table
+from sonoforge.training.reports.conclusions import doubts_about
+from sonoforge.training.reports.run.terminal import log_comparison, log_table
 from sonoforge.training.statistics.calibration import apply_temperature, fit_temperature
 from sonoforge.training.statistics.predictions import Predictions, read_predictions, write_predictions
+from sonoforge.training.statistics.verdict import UNKNOWN
 from sonoforge.training.verbs import crossval
 
 
@@ -92,6 +94,24 @@ def test_the_terminal_says_why_figures_come_out_too_good_or_not_at_all(
     for nothing in (float("nan"), None):  # as computed, and as read back from results.json
         text = said(row={"minimum_detectable_difference": nothing})
         assert "cannot be computed: both arms classified exactly the same images correctly" in text
+
+
+def test_who_may_guess_or_have_seen_the_images_is_told_before_any_figure(
+    caplog: pytest.LogCaptureFixture, small_run: SmallRun
+) -> None:
+    results = json.loads((small_run.folder / "results.json").read_text())
+    guessing = [own["title"] for own in results["arms"].values() if not own["guessing"]["better"]]
+    assert guessing == [doubt.split(":")[0] for doubt in results["doubts"]]
+    for own in results["arms"].values():
+        own["guessing"]["better"] = True
+    assert doubts_about(results) == []
+    results["arms"]["gan"]["guessing"]["better"] = False
+    results["weights"] = f"tuned.safetensors (sha256 0, {UNKNOWN})"
+    caplog.set_level(logging.INFO, "sonoforge")
+    log_comparison({**results, "doubts": doubts_about(results)})
+    text = " ".join(" ".join(record.getMessage().split()) for record in caplog.records)
+    assert text.index("may have seen the test images") < text.index("better than guessing") < text.index("macro-AUC")
+    assert "sealed" not in text
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ def classifier_card(record: ModelRecord) -> str:
         second_views=0,
         near_duplicates=evaluation["near_duplicates"],
         generator_reads=evaluation["generator_reads"],
+        weights=training["weights"],
         passed=evaluation["near_duplicates"] == evaluation["generator_reads"] == 0,
     )
     all_left_out = evaluation["protocol"] == LEAVE_ONE_OUT

@@ -3,7 +3,7 @@
 The images are of the kind that the network was trained on.  It compares probabilities and what follows from them:
 labels, and the sensitivity and specificity of each class.  The final network was trained on these very images, so its
 own sensitivity on them says little.  Where the run was cross-validated, the file's change of the logits is therefore
-added to the sealed logits of the same images, and the sealed predictions with and without that change are compared.
+added to the held-out logits of the same images, and the held-out predictions with and without that change are compared.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ def _sealed(run: Path, names: list[str], model: JudgedModel, cache: ImageCache) 
         return None
     rows = {file: row for row, file in enumerate(part.files)}
     if any(name not in rows for name in names):
-        log.warning("%s: has other images than %s; sealed predictions are left out", path, cache.dataset.root)
+        log.warning("%s: has other images than %s; held-out predictions are left out", path, cache.dataset.root)
         return None
     return part.probabilities[[rows[name] for name in names]]
 
@@ -219,7 +219,7 @@ def compare(answers: Answers, reference: Answers, images: GateImages, classes: t
     Returns ``images``, ``count`` and ``distinct`` of them; ``max_abs`` and ``mean_abs`` differences of probabilities;
     ``max_abs_logits``; ``max_relative`` of ``embedding`` and ``cam``; ``labels_equal``; ``worst``, the image with the
     largest difference; and where true classes are known ``sensitivity_change`` and ``specificity_change`` by class, in
-    points, and ``judged_on``: ``sealed predictions`` or ``own labels``.  Raise `GateError` for outputs that have
+    points, and ``judged_on``: ``held-out predictions`` or ``own labels``.  Raise `GateError` for outputs that have
     another shape or are not finite.
     """
     for name, values in reference.items():
@@ -248,7 +248,7 @@ def compare(answers: Answers, reference: Answers, images: GateImages, classes: t
     if images.sealed is not None:
         logits = np.log(np.clip(images.sealed, 1e-300, None))
         moved = logits + (answers["logits"].astype(np.float64) - reference["logits"])
-        before, after, judged_on = logits.argmax(1), moved.argmax(1), "sealed predictions"
+        before, after, judged_on = logits.argmax(1), moved.argmax(1), "held-out predictions"
     else:
         before, after, judged_on = expected.argmax(1), found.argmax(1), "own labels"
     old, new = _rates(before, images.labels, classes), _rates(after, images.labels, classes)

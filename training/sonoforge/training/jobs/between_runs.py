@@ -7,6 +7,7 @@ from typing import NamedTuple
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training import run_folder
 from sonoforge.training.crossval.evidence import read_answers
+from sonoforge.training.reports.conclusions import protocol_name
 from sonoforge.training.statistics.between_runs import chosen_by_others, compare_run, in_order_of
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions
 from sonoforge.training.statistics.results import LEAVE_ONE_OUT, Record
@@ -70,7 +71,8 @@ def _read(text: str, arms: Sequence[str], *, several: bool) -> list[_Run]:
     known = list(dict.fromkeys(part.arm for part in parts))
     settings = run_folder.read_config(path) if path.is_dir() else {}
     if run_folder.is_finished(path):  # what the budget of a classifier filled in
-        settings = settings | run_folder.read_results(path).get("classifier", {})
+        results = run_folder.read_results(path)
+        settings, doubt = settings | results.get("classifier", {}), ". ".join([doubt, *results.get("doubts", ())])
     name = name or (path.name if path.is_dir() else path.stem)
     found = []
     for arm in arms or known[:1]:
@@ -95,7 +97,7 @@ def _compare(first: _Run, run: _Run) -> Record:
         "name": run.name,
         "path": str(run.path),
         "arm": run.parts[0].arm,
-        "protocol": run.parts[0].protocol,
+        "protocol": protocol_name(run.parts[0].protocol, run.doubt),
         "seeds": seeds,
         "settings": _differing(first.settings, run.settings),
         "figures": compare_run(before, None if run is first else after, run.classes),

@@ -26,6 +26,7 @@ from sonoforge.training.crossval.table_record import write_record
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import load_images
 from sonoforge.training.data.second_opinion import foretell
+from sonoforge.training.reports.conclusions import doubts_about
 from sonoforge.training.settings.crossval import LEAKAGE, CrossvalConfig
 from sonoforge.training.statistics.between_runs import LEAKS, measure_leakage
 from sonoforge.training.statistics.predictions import ANSWERS, read_predictions, write_predictions
@@ -122,7 +123,8 @@ def work(prepared: Prepared) -> Compared:
             if name:
                 log.info("== protocol %s: %s", name, ", ".join(part.settings.arms))
                 (folder / name).mkdir(exist_ok=True)
-            run_folder.write_results(folder / name, compare(folder / name, part))
+            results = compare(folder / name, part)
+            run_folder.write_results(folder / name, {"doubts": doubts_about(results), **results})
         if "" not in prepared.settings:
             _measure_leakage(folder, prepared)
     return Compared(folder, run_folder.read_results(folder), prepared)
@@ -136,7 +138,8 @@ def _measure_leakage(folder: Path, prepared: Prepared) -> None:
     sealed, cache = prepared.settings["sealed"], prepared.cache
     classifier, known = dataclasses.asdict(sealed.classifier), count_chosen_on(sealed.budget, cache)
     choice = describe_choice(sealed.budget, classifier, known, len(cache.hashes), sealed.seeds)
-    run_folder.write_results(folder, {**measure_leakage(parts), "choice": choice})
+    doubts = run_folder.read_results(folder / "sealed")["doubts"]
+    run_folder.write_results(folder, {"doubts": doubts, **measure_leakage(parts), "choice": choice})
 
 
 def train_final_model(compared: Compared, arm: str, name: str = "") -> None:
@@ -164,14 +167,20 @@ def read_again(config: CrossvalConfig) -> Record:
     """Compute every figure from just the predictions of ``config.from_predictions``.
 
     Returns:
-        ``doubt``, see `read_answers`; ``classes`` and the figures of `evaluate`, or those of `measure_leakage`.
+        ``doubts`` of the figures; ``doubt``, see `read_answers`; ``classes`` and the figures of `evaluate`, or those of
+        `measure_leakage`.
 
     Raises:
         SonoforgeError: Other options are also given, or the file is not such a table.
     """
     if dataclasses.replace(config, from_predictions="") != CrossvalConfig():
         raise SonoforgeError("--from cannot be combined with other options")
-    parts, classes, doubt = read_answers(Path(config.from_predictions))
+    table = Path(config.from_predictions)
+    parts, classes, doubt = read_answers(table)
+    kept = run_folder.read_results(table.parent) if run_folder.is_finished(table.parent) else {}
     if {part.protocol for part in parts} >= {"sealed", "plain"}:
-        return {"doubt": doubt, **measure_leakage(parts)}
-    return {"doubt": doubt, "classes": list(classes), **evaluate(parts, classes)}
+        found = measure_leakage(parts)
+    else:
+        found = {"classes": list(classes), **evaluate(parts, classes)}
+    doubts = doubts_about({**found, "weights": kept.get("weights", "")}) or kept.get("doubts", [])
+    return {"doubts": doubts, "doubt": doubt, **found}

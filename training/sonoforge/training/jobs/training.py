@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -89,8 +88,7 @@ class TrainedRun(NamedTuple):
     """A trained classifier's run folder, which `export` reads."""
 
     folder: Path
-    results: Record  # as in ``results.json``: ``evaluation``, ``history``, ``held_out``
-    doubts: list[str]  # what speaks against using it, by its own figures
+    results: Record  # as in ``results.json``: ``doubts``, ``evaluation``, ``history``, ``held_out``
 
 
 def prepare(config: TrainConfig) -> Prepared:
@@ -141,9 +139,7 @@ def work(prepared: Prepared) -> TrainedRun:
         final = open_final(folder, prepared.made_from)
         if not finished:
             _train(folder, final, prepared)
-    model = json.loads((folder / "model" / "model.json").read_text(encoding="utf-8"))
-    found = doubts(model["evaluation"], model["conformal"]["alpha"], model["training"]["weights"])
-    return TrainedRun(folder, run_folder.read_results(folder), [doubt.line for doubt in found])
+    return TrainedRun(folder, run_folder.read_results(folder))
 
 
 def _train(folder: Path, final: Path, prepared: Prepared) -> None:
@@ -160,7 +156,13 @@ def _train(folder: Path, final: Path, prepared: Prepared) -> None:
     provenance = Provenance("", config.classifier.budget, job, prepared.generator)
     held_out = _predict_held_out(trained, cache, plan, config.arm, job)
     record = record_model(folder / "model", trained, cache, train, held_out, provenance)
-    results = {"evaluation": record.evaluation, "history": trained.history, "held_out": len(plan.test(0))}
+    found = doubts(record.evaluation, record.conformal["alpha"], record.training["weights"])
+    results = {
+        "doubts": [doubt.line for doubt in found],
+        "evaluation": record.evaluation,
+        "history": trained.history,
+        "held_out": len(plan.test(0)),
+    }
     run_folder.write_results(folder, results)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sonoforge.training.crossval.arms import title_of
 from sonoforge.training.reports.words import plain, read_yaml
 from sonoforge.training.statistics.decision import ALL_IMAGES
 from sonoforge.training.statistics.intervals import LEVEL
@@ -44,6 +45,18 @@ def judge_coverage(decision: Mapping[str, Record], alpha: float) -> Verdict | No
 def judge_weights(source: str) -> Verdict | None:
     """Say that initial weights may have seen the test images; None if they are known not to."""
     return _filled("weights", source=source) if UNKNOWN in source else None
+
+
+def protocol_name(protocol: str, weights: str) -> str:
+    """Return a protocol's name for readers: nothing is sealed from weights that may have seen the test images."""
+    return "grouped" if protocol == "sealed" and UNKNOWN in weights else protocol
+
+
+def doubts_about(results: Mapping[str, Any]) -> list[str]:
+    """Return what speaks against a comparison's figures: `judge_weights`, and for each arm `judge_guessing`."""
+    found = {"": judge_weights(results.get("weights", ""))}
+    found |= {f"{title_of(name)}: ": judge_guessing(own) for name, own in results.get("arms", {}).items()}
+    return [f"{title}{verdict.line}" for title, verdict in found.items() if verdict]
 
 
 def doubts(evaluation: Mapping[str, Any], alpha: float, weights: str) -> list[Verdict]:

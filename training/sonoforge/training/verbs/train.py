@@ -18,9 +18,9 @@ def main(config: TrainConfig) -> Outcome:
     measured = trained.results["evaluation"]
     with log_to(trained.folder):
         accuracy, area = interval_text(measured["accuracy"]), measured["macro_auc"]["value"]
-        say("%d held-out images: accuracy %s, macro-AUC %.3f", trained.results["held_out"], accuracy, area)
-        for doubt in trained.doubts:
+        for doubt in trained.results["doubts"]:
             say("%s", doubt)
+        say("%d held-out images: accuracy %s, macro-AUC %.3f", trained.results["held_out"], accuracy, area)
     return Outcome({"run": str(trained.folder), **trained.results}, f"sonoforge export {trained.folder}")
 
 

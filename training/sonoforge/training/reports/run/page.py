@@ -63,9 +63,10 @@ def report(run: WholeRun) -> blocks.Page:
         meta=f"sonoforge evidence report · {run.name}",
         heading=f"{run.results['data']}{simulated}: {named}",
         summary=[
-            question,
             *[failed] * bool(problems),
-            *conclusions(run),
+            *_doubts(run),
+            question,
+            *_answers(run),
             sections.first_picture(run),
             blocks.Facts(_facts(run)),
             *audit.said_gain(describe_gain(figures["groups"], figures["images"])),
@@ -96,6 +97,10 @@ def _parts(run: WholeRun) -> list[blocks.Part]:
 
 def conclusions(run: WholeRun) -> list[blocks.Answer]:
     """Return doubts about the final model, and the answers to the run's questions."""
+    return [*_doubts(run), *_answers(run)]
+
+
+def _doubts(run: WholeRun) -> list[blocks.Answer]:
     doubts = (
         ("Were the weights trained on other images?", judge_weights(run.results["weights"])),
         ("Is the classifier of any use?", judge_guessing(run.arms[run.results["final_arm"]])),
@@ -104,7 +109,7 @@ def conclusions(run: WholeRun) -> list[blocks.Answer]:
             judge_coverage(run.manifest["evaluation"]["decision"], run.manifest["conformal"]["alpha"]),
         ),
     )
-    return [_answer(question, verdict) for question, verdict in doubts if verdict is not None] + _answers(run)
+    return [_answer(question, verdict) for question, verdict in doubts if verdict is not None]
 
 
 def judged(run: WholeRun) -> list[Verdict]:
@@ -121,11 +126,12 @@ def judged(run: WholeRun) -> list[Verdict]:
 
 def comparison_page(run: WholeRun) -> blocks.Page:
     """Show a comparison that has no final model: its conclusions, a picture and the results."""
+    doubts = [blocks.Answer("no", "Can these figures be used?", doubt) for doubt in run.results["doubts"]]
     return blocks.Page(
         title=run.results["data"],
         meta=f"sonoforge comparison · {run.name}",
         heading=f"{run.results['data']}: {listed(list(run.titles.values()))}",
-        summary=[*_answers(run), sections.first_picture(run)],
+        summary=[*doubts, *_answers(run), sections.first_picture(run)],
         sections=[sections.results(run)],
     )
 

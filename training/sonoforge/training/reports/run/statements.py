@@ -10,8 +10,10 @@ from sonoforge.training.comparators.fitting import COMPARATORS
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.recipes import RECIPES
+from sonoforge.training.reports.conclusions import protocol_name
 from sonoforge.training.reports.words import Words, fill_in, read_said
 from sonoforge.training.statistics.results import ONE_SPLIT, SEALED
+from sonoforge.training.statistics.verdict import UNKNOWN
 from sonoforge.training.statistics.wording import counted, listed, spread
 
 SAID, WORDS = read_said("run-statements"), Words("run-training")
@@ -35,6 +37,7 @@ class RunFacts:
     second_views: int  # pairs joined because they may be second views of one lesion
     near_duplicates: int  # test images with a near-duplicate or an identical image in their own training set
     generator_reads: int  # test images that a generator for their fold read
+    weights: str  # origin of the first weights
     passed: bool  # whether every check of the results against the run folder passed
 
     @cached_property
@@ -49,6 +52,8 @@ class RunFacts:
             "read_images": counted(self.generator_reads, "test image"),
             "one_split": ONE_SPLIT,
             "sealed": SEALED,
+            "called": protocol_name(self.protocol, self.weights),
+            "unknown": UNKNOWN in self.weights,
         }
         found = fill_in(SAID, asdict(self) | words, (self.protocol,))
         return {own.topic: found[own.topic].says if own.topic in found else "" for own in SAID.texts}

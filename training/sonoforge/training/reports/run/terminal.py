@@ -11,7 +11,6 @@ from sonoforge.training.crossval.evidence import UNVERIFIED
 from sonoforge.training.data.datasets import is_busi
 from sonoforge.training.data.layouts import BUSI_CLASSES
 from sonoforge.training.reports.blocks import Table, area, interval, plain_text
-from sonoforge.training.reports.conclusions import judge_weights
 from sonoforge.training.reports.run import page, tables, whole_run
 from sonoforge.training.reports.terminal import plain_table, table_text
 from sonoforge.training.reports.words import fill_in, read_said
@@ -27,6 +26,8 @@ _WARNINGS = read_said("run-warnings")
 
 def log_comparison(results: Record) -> None:
     """Print the results of a comparison, of protocols or of arms, or what its predictions alone give again."""
+    for doubt in results["doubts"]:
+        tell(doubt)
     if "steps" in results:
         log_leakage(results)
     elif "doubt" not in results:
@@ -174,12 +175,12 @@ def _claimed_lines(row: PublishedRow) -> list[str]:
 def _warnings(results: Record) -> list[str]:
     """Say why the figures are too good, if they are."""
     split, arms = results["split"], {name: find_arm(name) for name in results["arms"]}
-    weights, comparators = judge_weights(results["weights"]), [COMPARATORS.get(arm.comparator) for arm in arms.values()]
+    comparators = [COMPARATORS.get(arm.comparator) for arm in arms.values()]
     seeds = next(iter(results["arms"].values()))["seeds"]["seeds"]
     generated = [name for name, arm in arms.items() if arm.reads_generators]
     titles = [own["title"] for own in results["arms"].values()]
     facts = {
-        **{"budget": results["budget"], "split": split, "weights": weights and weights.line},
+        **{"budget": results["budget"], "split": split},
         "near_duplicates": sum(split["test_images_with_near_duplicate_in_training"]),
         "tested": sum(split["fold_sizes"]),
         "generated": sum(sum(results["arms"][name]["generated_per_fold"]) for name in generated),

@@ -103,6 +103,7 @@ def read_run(folder: Path, cache: ImageCache, audited: Record, results: Record) 
         second_views=len(split["second_opinion"]["possible_second_views"]),
         near_duplicates=near_duplicates,
         generator_reads=len({image for _, image in reads["generator"].same_content}) if "generator" in reads else 0,
+        weights=results["weights"],
         passed=all(check.passed for check in checks),
     )
     return WholeRun(
