@@ -320,6 +320,22 @@ def test_the_target_must_be_empty_and_outside_and_names_are_checked(
     assert "did you mean idrid?" in sonoforge("data", "import", "idrit", source, "out").err
 
 
+def test_pictures_of_files_with_long_names_are_written_with_their_masks(tmp_path: Path) -> None:
+    names = ["a" * 250, "a" * 249 + "b", "\u00fc" * 124, "plain", "aux"]
+    for place, name in enumerate(names):
+        file = tmp_path / "set" / "benign" / f"{name}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((40, 40), 40 * place, np.uint8)).save(file)
+    succeed("data", "import", "frames", tmp_path / "set", tmp_path / "out")
+    with (tmp_path / "out" / "groups.csv").open(encoding="utf-8", newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert {row["group"] for row in rows} == set(names)  # whole: patients are told apart by it
+    for row in rows:
+        with Image.open(tmp_path / "out" / row["file"]) as picture:
+            assert picture.getpixel((0, 0)) == 40 * names.index(row["group"])
+    assert all(len(row["file"].encode()) <= len("benign/.png") + 100 for row in rows)
+
+
 def test_every_known_set_says_where_and_under_which_terms() -> None:
     names = [known.name for known in KNOWN_SETS]
     assert {"BUSI", "ACDC", "IDRiD", "mini-MIAS", "Herlev", "CBIS-DDSM", "SLiver07", "Zenodo 7890874"} <= set(names)

@@ -290,6 +290,13 @@ def test_run_numbers_go_on_after_the_largest_and_the_newest_with_equal_settings_
     assert first != second
 
 
+def test_a_run_of_a_data_set_with_a_long_name_is_made_and_found(tmp_path: Path) -> None:
+    names = ["crossval-" + "d" * 245, "crossval-" + "d" * 244 + "e", "train-real-" + "\u00fc" * 120]
+    made = {name: run_folder.create_run(tmp_path, name, {"seed": 1}) for name in names}
+    assert {name: run_folder.find_run(tmp_path, name, {"seed": 1}) for name in names} == made
+    assert len(set(made.values())) == len(names)
+
+
 def test_log_txt_holds_messages_and_the_reason_of_a_stop(tmp_path: Path) -> None:
     with pytest.raises(SonoforgeError), run_folder.log_to(tmp_path), run_folder.log_to(tmp_path):
         logging.getLogger("sonoforge.training.x").info("step 1")
