@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 
 PALETTE_TABLES = tuple(f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue"))
 _WORD = 1 << 16
-_DISCRETE, _LINEAR, _INDIRECT = range(3)  # PS3.3, C.7.9.2
+_LINEAR, _INDIRECT = 1, 2  # kinds of segments; 0 are discrete entries
 _MOST_CODES = 6  # for an entry: an indirect segment of bytes
 
 
@@ -41,12 +41,13 @@ def read_table(item: Dataset, *names: str) -> Table:
     count = count % _WORD or _WORD
     columns = []
     for name in names:
-        segmented = not item.get(f"{name}Data")
-        data = item[f"Segmented{name}Data" if segmented else f"{name}Data"].value
+        plain = item.get(f"{name}Data")
+        data = plain or item[f"Segmented{name}Data"].value
         data = data if isinstance(data, bytes) else np.asarray(data, "<u2").tobytes()
         size, padding = divmod(len(data), count)
-        if segmented:
-            columns.append(_expanded(data, count, bits))
+        if not plain:
+            # The second byte is a length, which is not 0, or the upper half of a word's kind, which is.
+            columns.append(np.asarray(_expanded(data, count, 1 if bits <= 8 and data[1] else 2), np.uint16))
         elif size in (1, 2) and padding < 2:
             columns.append(np.frombuffer(data, f"<u{size}", count).astype(np.uint16))
         else:
@@ -58,28 +59,16 @@ def read_table(item: Dataset, *names: str) -> Table:
     return Table(first, entries, next(end for end in ends if highest <= end))
 
 
-def _expanded(data: bytes, count: int, bits: int) -> NDArray[np.uint16]:
-    """Expand segments of bytes or of words, whichever give the number of entries, bytes first for 8 bits."""
-    for size in (1, 2) if bits <= 8 else (2,):
-        codes = np.frombuffer(data, f"<u{size}", min(len(data) // size, _MOST_CODES * count)).tolist()
-        try:
-            entries = _entries_of_segments(codes, count, size)
-        except (IndexError, ValueError):
-            continue
-        if len(entries) == count:
-            return np.asarray(entries, np.uint16)
-    raise ValueError("damaged segments")
-
-
-def _entries_of_segments(codes: list[int], count: int, size: int) -> list[int]:
-    """Expand segments of codes of 1 or 2 bytes, until they have given a number of entries."""
+def _expanded(data: bytes, count: int, size: int) -> list[int]:
+    """Expand segments of bytes or words to a number of entries; PS3.3, C.7.9.2."""
+    codes = np.frombuffer(data, f"<u{size}", min(len(data) // size, _MOST_CODES * count)).tolist()
     entries: list[int] = []
     starts = set[int]()  # of segments that may be repeated
     place = back = left = 0  # `left` segments are to be repeated, then it goes on at `back`
     while len(entries) < count:
         kind, length = codes[place : place + 2]
-        if not length or (left and place not in starts):
-            raise ValueError("no entries, or no segment to repeat")
+        if not length or kind > _INDIRECT or (left and place not in starts):
+            raise ValueError("no entries, no such kind, or no segment to repeat")
         if kind == _INDIRECT:
             back, left = place + 2 + 4 // size, length
             offset = sum(code << 8 * size * i for i, code in enumerate(codes[place + 2 : back]))
@@ -87,16 +76,14 @@ def _entries_of_segments(codes: list[int], count: int, size: int) -> list[int]:
             place = offset // size if offset // size in starts else offset
             continue
         starts.add(place)
-        if kind == _DISCRETE:
-            entries += codes[place + 2 : place + 2 + length]
-            place += 2 + length
-        elif kind == _LINEAR:
-            line = np.linspace(entries[-1], codes[place + 2], length + 1)[1:]
-            entries += np.rint(line).astype(int).tolist()
-            place += 3
+        if kind == _LINEAR:
+            entries += np.rint(np.linspace(entries[-1], codes[place + 2], length + 1)[1:]).astype(int).tolist()
         else:
-            raise ValueError(f"segment of kind {kind}")
+            entries += codes[place + 2 : place + 2 + length]
+        place += 3 if kind == _LINEAR else 2 + length
         left -= left > 0
-        if left == 0 and back:
+        if back and not left:
             place, back = back, 0
+    if len(entries) != count:
+        raise ValueError(f"{len(entries)} entries, not {count}")
     return entries
