@@ -6,6 +6,7 @@ import io
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -142,3 +143,18 @@ def test_a_cut_jpeg_ls_frame_is_refused_before_its_decoder_loops_on(tmp_path: Pa
         with pytest.raises(ImageError) as caught:
             list(open_dicom(write(tmp_path / str(number), frame[:kept], uid.JPEGLSLossless, claimed)).stored_frames())
         assert caught.value.code == "truncated"
+
+
+@pytest.mark.parametrize("tag", [b"\x00\x52\x29\x92", b"\x00\x52\x30\x92", b"\x18\x00\x11\x60"])
+@pytest.mark.parametrize("length", ["stated", "unknown"])
+def test_a_header_of_a_million_empty_items_is_refused_at_once(tmp_path: Path, tag: bytes, length: str) -> None:
+    data = save(data_set(scan()), tmp_path / "x.dcm").read_bytes()
+    items = b"\xfe\xff\x00\xe0\0\0\0\0" * 1_000_000
+    size, end = (
+        (len(items).to_bytes(4, "little"), b"") if length == "stated" else (b"\xff" * 4, b"\xfe\xff\xdd\xe0\0\0\0\0")
+    )
+    at = data.index(b"\xe0\x7f\x10\x00")
+    begun = time.process_time()
+    with pytest.raises(ImageError, match="more than 50000 items") as caught:
+        open_dicom("x.dcm", data[:at] + tag + b"SQ\0\0" + size + items + end + data[at:])
+    assert caught.value.code == "too_large" and time.process_time() - begun < 5

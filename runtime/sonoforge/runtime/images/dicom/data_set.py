@@ -28,7 +28,7 @@ from pydicom.uid import UID
 
 from sonoforge.runtime.images.dicom.header import MOST_MM
 from sonoforge.runtime.images.dicom.lookup_tables import read_table
-from sonoforge.runtime.images.limits import MAX_PIXELS, ImageError, check_clip, check_size, in_short
+from sonoforge.runtime.images.limits import MAX_FILE_BYTES, MAX_PIXELS, ImageError, check_clip, check_size, in_short
 
 # Colour is converted in floating point, 30 bytes a pixel: with the program and its network 393 MB.
 MAX_COLOUR_PIXELS = 9_000_000
@@ -72,6 +72,7 @@ _MOST_MS = 1e6  # from frame to frame
 _PIXEL_DATA = b"\xe0\x7f\x10\x00"
 _LONG = (b"OB", b"OW", b"UN")  # value representations of pixels, followed by four bytes of length; PS3.5, 7.1.2
 _UNKNOWN, _ITEM = 0xFFFFFFFF, b"\xfe\xff\x00\xe0"  # PS3.5, A.4: length and opening of compressed pixels
+_MOST_ITEMS, _BLOCK = 50_000, 1 << 20  # a frame has about eight; bytes that are searched for them at a time
 _PADDING = 1024  # bytes that a disc's or tape's blocks may add behind the pixels; more would be undeclared pixels
 
 
@@ -99,6 +100,10 @@ def read_data_set(source: Path | str | bytes, path: Path | str) -> DataSet:
     """Read the listed elements of a file, or of its bytes, up to its pixels, and check them against each other."""
     tags: list[BaseTag | int] = [Tag(name) for name in _IN_HEADER]
     with open_source(source) as stream:
+        blocks = islice(iter(lambda: stream.read(_BLOCK), b""), MAX_FILE_BYTES // _BLOCK)
+        if sum(block.count(_ITEM) for block in blocks) > _MOST_ITEMS:  # pydicom needs 25 microseconds and 1 kB for each
+            raise ImageError("too_large", f"{path}: holds more than {_MOST_ITEMS} items; export fewer frames")
+        stream.seek(0)
         read_preamble(stream, force=True)
         declared = str(_read_file_meta_info(stream).get("TransferSyntaxUID") or "")
         if declared and declared not in DECODERS:
