@@ -7,12 +7,9 @@ Small files of every kind are changed at random.  A few hundred examples each ru
 
 from __future__ import annotations
 
-import copy
-import functools
 import gzip
 import io
 import json
-import math
 import os
 import resource
 import sys
@@ -32,6 +29,7 @@ import bundle_factory as factory
 import dicom_files
 from file_structure import CHANGES, EDITS, changed, edit, numbers
 from image_files import HEIC, write_tiff
+from mutations import ODD_VALUES, altered
 from sonoforge.runtime.bundle.files import load_arrays
 from sonoforge.runtime.bundle.manifest import with_digest
 from sonoforge.runtime.bundle.onnx_graph import check_graph
@@ -362,20 +360,6 @@ def test_damaged_models_answer_or_are_refused(worker: Callable[..., Worker], tmp
             Classifier(folder)
 
 
-ODD = st.sampled_from(
-    [
-        *(None, True, "", "\ud800", "a\nb", "x" * 100_000, 0, -1, 1.5, 10**400, -(10**30), 2**63, 1e308, [], {}, [[]]),
-        *([1] * 1000, {"": 0}, {"a": {"b": 1}}, functools.reduce(lambda inner, _: [inner], range(200), [0])),
-    ]
-)
-
-
-def places(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every place in a JSON document."""
-    keys = document.keys() if isinstance(document, dict) else range(len(document)) if isinstance(document, list) else ()
-    return [path, *(found for key in keys for found in places(document[key], (*path, key)))]
-
-
 def shipped_manifest() -> Any:
     """The shipped manifest, its longest list cut."""
     document = json.loads((SHIPPED / "manifest.json").read_bytes())
@@ -384,18 +368,7 @@ def shipped_manifest() -> Any:
 
 
 @fuzzed
-@given(st.lists(st.tuples(st.floats(0, 1, exclude_max=True), ODD, st.booleans()), min_size=1, max_size=3))
+@given(ODD_VALUES)
 def test_odd_manifests_are_read_or_refused(changes: list[tuple[float, Any, bool]]) -> None:
-    document = shipped_manifest()
-    for place, value, removed in changes:
-        found = places(document)[1:]
-        if not found:
-            break
-        *parents, key = found[math.floor(place * len(found))]
-        target = functools.reduce(lambda inner, step: inner[step], parents, document)
-        if removed and isinstance(target, dict):
-            del target[key]
-        else:
-            target[key] = copy.deepcopy(value)
-    data = json.dumps(document).encode()
+    data = json.dumps(altered(shipped_manifest(), changes)).encode()
     check(lambda: parse_manifest(data))

@@ -213,13 +213,15 @@ def path_in(cell: str) -> str:
 class Names:
     """Finds the file that a cell means, in any Unicode form, with any separators or without folders."""
 
-    def __init__(self, known: Iterable[str], folder: str = "") -> None:
-        """Take the files' relative paths, and the name of the folder that they are relative to."""
+    def __init__(self, known: Iterable[str], folder: str = "", suffixless: bool = False) -> None:
+        """Take the files' relative paths, the name of their folder, and whether cells may lack a suffix."""
         self._exact = {path_in(name): name for name in known}
         self._folder = path_in(folder)
         self._bare: dict[str, list[str]] = {}
         for path, name in self._exact.items():
-            self._bare.setdefault(path.rpartition("/")[2], []).append(name)
+            whole = PurePosixPath(path)
+            for key in {whole.name, *((whole.with_suffix("").as_posix(), whole.stem) if suffixless else ())}:
+                self._bare.setdefault(key, []).append(name)
 
     def find(self, cell: str) -> str:
         """Return the relative path that a cell means, or the cell's own text if no file or several files match."""
@@ -282,8 +284,8 @@ def check_inner(folder: Path, inner: Iterable[PurePath], classes: Iterable[str])
     others = {class_key(name) for name in classes} - {class_key(folder.name)}
     for path in inner:
         if others & set(map(class_key, path.parts)):
-            what = f"is the folder of a class inside that of another, {folder.name!r}"
-            raise SonoforgeError(f"{folder / path}: {what}; move it beside that, or rename it if it is none")
+            what = f"is the folder of a class inside that of another, {folder.name!r}; move it out, or rename it"
+            raise SonoforgeError(f"{folder / path}: {what}")
 
 
 def labels_in(cells: Iterable[str], where: str) -> list[str]:

@@ -34,7 +34,7 @@ def reason(error: object) -> str:
     return "".join(character if character.isprintable() else "?" for character in text[:160])
 
 
-DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, EOFError)
+DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, EOFError)
 """What reading a missing or damaged file raises."""
 Kinds = type[Exception] | tuple[type[Exception], ...]
 

@@ -1,17 +1,22 @@
-"""Whatever a folder holds, it is read with every file accounted for, or refused by the one error type.
+"""Whatever a folder, zip or table holds, it is read with every file accounted for, or refused by the one error type.
 
-``SONOFORGE_FUZZ_EXAMPLES=20000 pytest -n 0 tests/training/data/test_folder_fuzzing.py`` tries many more, and
-``pytest -m slow -n 0 --timeout 0`` at least 2000 volumes.
+``pytest -m slow -n 0 --timeout 0 tests/training/data/test_folder_fuzzing.py`` tries at least 2000 files of each kind,
+``SONOFORGE_FUZZ_EXAMPLES=20000`` more.
 """
 
 from __future__ import annotations
 
 import gzip
+import io
 import itertools
+import json
 import os
 import tempfile
 import time
+import warnings
+import zipfile
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +26,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import published_sets
 from file_structure import CHANGES, EDITS, changed, edit, numbers
-from scans import draw_scan
+from mutations import ODD_VALUES, SPELLINGS, altered, respelled
+from scans import draw_scan, write_set
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.inputs import expand
 from sonoforge.training.data.collections.importing import ImportSettings
 from sonoforge.training.data.datasets import read_dataset
-from sonoforge.training.data.readers import frames
+from sonoforge.training.data.readers import frames, open_reader
+from sonoforge.training.data.unpacking import unpacked
 from worker import Worker
 
 EXAMPLES = int(os.environ.get("SONOFORGE_FUZZ_EXAMPLES", "60"))
@@ -172,3 +180,141 @@ def test_thousands_of_damaged_volumes_are_imported_or_refused(tmp_path: Path) ->
     read()
     reader.close()
     print(dict(found))
+
+
+# ---- zips, tables and labels
+
+
+def zipped(files: Mapping[str, bytes], kind: int = zipfile.ZIP_STORED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", kind) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a name twice
+        for name, data in files.items():
+            archive.writestr(zipfile.ZipInfo(name), data, kind)
+    return buffer.getvalue()
+
+
+TABLES = {
+    "labels.csv": "file,label,patient,split\na.png,benign,1,train\nb.png,malignant,2,test\nc.png,0,1.0,train\n",
+    "metadata.csv": "file_name,label\r\na.png,0\r\nb.png,1\r\nc.png,NA\r\n",
+    "_classes.csv": "filename, benign, malignant\na.png, 1, 0\nb.png, 0, 1\nc.png, 1, 0\n",
+    "project.csv": "annotation_id;choice;image\n1;x;/data/upload/3/0000feef-a.png\n2;y;/data/local-files/?d=b.png\n",
+    "metadata.jsonl": '{"file_name": "a.png", "label": 0}\n{"file_name": "b.png", "label": 1.0}\n',
+}
+DOCUMENTS: Mapping[str, Any] = {
+    "dataset.json": {"labels": [["a.png", 0], ["b.png", 1], ["c.png", None]]},
+    "labels.json": {"a.png": "x", "b.png": "y", "c.png": 1.5},
+    "rows.json": [{"image": name, "choice": name[0], "patient": 1} for name in ("a.png", "b.png", "c.png")],
+    "tasks.json": [
+        {
+            "data": {"image": f"/data/upload/1/0000feef-{name}.png"},
+            "annotations": [{"result": [{"from_name": "c", "type": "choices", "value": {"choices": [name]}}]}],
+        }
+        for name in "abc"
+    ],
+}
+
+
+def read_plan(name: str, folder: Path) -> None:
+    """Plan an import in each way, and draw its pictures."""
+    for settings_of in (ImportSettings(masks=True), ImportSettings(multilabel=True), ImportSettings(mode="roi")):
+        try:
+            planned = open_reader(name).plan(folder, settings_of)
+        except SonoforgeError as error:
+            if settings_of.mode == "roi":
+                raise
+            assert one_line(error), str(error)
+            continue
+        for picture in planned:
+            try:
+                found = picture.read()
+            except SonoforgeError as error:
+                assert one_line(error), str(error)
+            else:
+                assert all(mask.shape == found.pixels.shape[:2] for mask in found.masks)
+
+
+def one_line(error: SonoforgeError) -> bool:
+    return len(str(error).splitlines()) == 1 and len(str(error)) < 2000
+
+
+def outcome(read: Callable[[], object]) -> str:
+    """Read, and let one line of the one error type pass."""
+    started, found = time.process_time(), "read"
+    try:
+        read()
+    except SonoforgeError as error:
+        assert one_line(error), str(error)
+        found = "refused"
+    assert time.process_time() - started < 5
+    return found
+
+
+def read_all(path: Path, store: Path) -> None:
+    dataset = read_dataset(unpacked(path, store), 1)
+    own = [path for item in dataset.items for path in (item.path, *item.masks)]
+    assert len(set(own)) == len(own) and all(dataset.file(path).is_file() for path in own)
+    assert all(len(name.splitlines()) == 1 for name in dataset.classes)
+
+
+@pytest.mark.parametrize("examples", [EXAMPLES, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["zip", "csv", "json", "coco", "yolo"])
+@pytest.mark.timeout(0)
+def test_damaged_files_of_labels_are_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, examples: int
+) -> None:
+    root = tmp_path_factory.mktemp(kind)
+    own = write_set(root / "set", {"benign": 2, "malignant": 2}).rglob("*.png")
+    scans = {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(own)}
+    scans["set/metadata.csv"] = b"file,device\nbenign/scan (1).png,GE\n"
+    whole = [zipped(scans, how) for how in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)]
+    for number, letter in enumerate("abc"):
+        published_sets.save(root / "loose" / f"{letter}.png", draw_scan(number, 32))
+    if kind in ("coco", "yolo"):
+        published_sets.WRITERS[kind](root / kind)
+        (root / kind / "data.yaml").unlink(missing_ok=True)
+    annotations = published_sets.coco_file([f"train_{i}.png" for i in range(3)], [1, 2, None])
+    annotations["annotations"][0]["segmentation"] = {"size": [60, 80], "counts": [0, 2000, 2800]}  # type: ignore[index]
+    tried = Counter[str]()
+    listed = "train: ../train/images\nnc: 2\nnames:\n  0: benign\n  1: malignant\n"
+
+    @settings(fuzzed, max_examples=examples)
+    @given(st.integers(0, 99), SPELLINGS, ODD_VALUES, EDITS, st.sampled_from(("words", "bytes", "both")))
+    def change(which: int, words: Any, odd: Any, edits: Any, how: str) -> None:
+        def text(whole: str) -> bytes:
+            data = respelled(whole, words) if how != "bytes" else whole.encode()
+            return edit(data, edits) if how != "words" else data
+
+        def document(whole: Any) -> bytes:
+            data = json.dumps(altered(whole, odd) if how != "bytes" else whole).encode()
+            return edit(data, edits) if how != "words" else data
+
+        if kind == "zip":
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "set.zip"
+                if which % 2:
+                    path.write_bytes(edit(whole[which // 2 % 2], edits[:2]))
+                else:
+                    names = respelled("\n".join(scans), words).decode("utf-8", "replace").split("\n")
+                    path.write_bytes(zipped(dict(zip(names, scans.values(), strict=False))))
+                tried[outcome(lambda: read_all(path, Path(folder) / "store"))] += 1
+        elif kind in ("csv", "json"):
+            table = [*(TABLES if kind == "csv" else DOCUMENTS)][
+                which % (len(TABLES) if kind == "csv" else len(DOCUMENTS))
+            ]
+            path = root / "loose" / table
+            path.write_bytes(text(TABLES[table]) if kind == "csv" else document(DOCUMENTS[table]))
+            for given_path in (path, path.parent):
+                tried[outcome(lambda given_path=given_path: read_all(given_path, root))] += 1  # type: ignore[misc]
+            path.unlink()
+        elif kind == "coco":
+            (root / kind / "annotations" / "instances_train.json").write_bytes(document(annotations))
+            tried[outcome(lambda: read_plan(kind, root / kind))] += 1
+        else:
+            (root / kind / "data.yaml").write_bytes(text(listed) if which % 2 else listed.encode())
+            lines = "0 .25 .5 .5 .5\n1 .1 .1 .9 .1 .5 .9\n1\n"
+            (root / kind / "labels" / "train" / "0.txt").write_bytes(lines.encode() if which % 3 == 1 else text(lines))
+            tried[outcome(lambda: read_plan(kind, root / kind))] += 1
+
+    change()
+    assert sum(tried.values()) >= examples and min(tried["read"], tried["refused"]) > examples / 20

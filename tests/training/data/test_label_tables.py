@@ -315,6 +315,28 @@ def test_rows_that_disagree_about_an_image_are_refused(tmp_path: Path, rows: str
         assert [(item.group, item.split) for item in dataset.items] == [("1", "train"), ("3", "test")]
 
 
+@pytest.mark.parametrize("name", ["groups.csv", "metadata.csv"])
+def test_rows_about_scanners_and_parts_that_disagree_are_refused(tmp_path: Path, name: str) -> None:
+    scans(tmp_path, ("x/a.png", "y/b.png"))
+    head = "file,group,device,split\n" if name == "groups.csv" else "file,device,split\n"
+    group = "1," if name == "groups.csv" else ""
+    rows = [f"x/a.png,{group}GE,train", f"y/b.png,{group}GE,test", f"a.png,{group}ge,train"]
+    (tmp_path / name).write_text(head + "\n".join(rows))
+    assert {item.device.lower() for item in read_dataset(tmp_path).items} == {"ge"}
+    for other, word in ((f"a.png,{group}Mindray,train", "device"), (f"a.png,{group}GE,test", "split")):
+        (tmp_path / name).write_text(head + "\n".join([*rows[:2], other]))
+        with pytest.raises(SonoforgeError, match=f"line 4 gives another {word} than an earlier line; keep one"):
+            read_dataset(tmp_path)
+
+
+def test_a_column_of_something_longer_than_labels_is_refused(tmp_path: Path) -> None:
+    """As Label Studio exports boxes: the column is called label, and holds JSON."""
+    shapes = '"[{""x"": 1, ""y"": 2, ""width"": 10, ""height"": 20, ""rectanglelabels"": [""lesion""]}]"'
+    (scans(tmp_path) / "boxes.csv").write_text("image,label\n" + "".join(f"{name},{shapes}\n" for name in LABELS))
+    with pytest.raises(SonoforgeError, match=r"line 2: .* is no label; ask another column"):
+        read_dataset(tmp_path)
+
+
 def test_an_image_in_both_tables_of_a_split_is_refused(tmp_path: Path) -> None:
     for part in ("train", "test"):
         (scans(tmp_path) / f"{part}.csv").write_text("image,label\na,x\nb,y\n")

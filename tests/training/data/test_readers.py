@@ -178,6 +178,13 @@ def segmented(segmentation: object) -> Callable[[Path], None]:
     return annotations(annotations=[{"image_id": 0, "category_id": 1, "segmentation": segmentation}])
 
 
+def named(*names: str) -> Callable[[Path], None]:
+    """One picture with an object of each class."""
+    categories = [{"id": number, "name": name} for number, name in enumerate(names)]
+    own = [{"image_id": 0, "category_id": number, "bbox": [1, 1, 9, 9]} for number in range(len(names))]
+    return annotations(categories=categories, annotations=own)
+
+
 def medmnist(array: object, *parts: str) -> Callable[[Path], None]:
     names = [f"{part}_{kind}" for part in parts for kind in ("images", "labels")]
     return lambda root: np.savez(root / "breastmnist.npz", **dict.fromkeys(names, np.array([array])))
@@ -203,6 +210,10 @@ REFUSED = [
     ("coco", "", segmented({"size": [10**6, 10**6], "counts": [10**12]}), "50000000"),
     ("coco", "", segmented([["a", 1, 2, 3, 4, 5]]), "annotation 1"),
     ("coco", "", annotations(categories=5), "x.json: is not valid COCO"),
+    ("coco", "", annotations(images=[{"id": 0, "file_name": "0.png", "width": [1], "height": 9}]), "not valid COCO"),
+    ("coco", "", segmented([[10**400] * 6]), "its outline holds more than numbers"),
+    ("coco", "--multilabel", named("left/1", "left_1"), "'left/1' is too long, or another has the same folder"),
+    ("coco", "--multilabel", named("x" * 61, "y"), "is too long"),
     ("cbis-ddsm", "", edit(TABLE, "MALIGNANT", "MALIGN"), "line 7: the pathology 'MALIGN'"),
     ("cbis-ddsm", "", edit(TABLE, "patient_id", "patient"), "patient_id"),
     ("cbis-ddsm", "", edit(TABLE, "Mass-Training_P", "Mass_P"), "line 4"),

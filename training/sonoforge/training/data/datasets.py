@@ -262,6 +262,10 @@ def read_facts(root: Path, known: Collection[str]) -> dict[str, dict[str, str]]:
         headings = {column.lower() for column in columns}
         own = headings - said
         for row in rows if "file" in headings else ():
-            facts.setdefault(files.find(row["file"]), {}).update({name: row[name] for name in own})
+            before = facts.setdefault(files.find(row["file"]), {})
+            for name in own & {"device", "split"}:
+                if before.get(name, row[name]).lower() != row[name].lower():
+                    raise SonoforgeError(f"{path}: line {row.line} gives another {name} than an earlier line; keep one")
+            before.update({name: row[name] for name in own})
             said |= own
     return facts

@@ -13,11 +13,11 @@ import json
 import logging
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from sonoforge.runtime.csv_tables import MOST_BYTES, Names, Row, class_key, labels_in, one_spelling, path_in, read_table
+from sonoforge.runtime.csv_tables import Names, Row, class_key, labels_in, one_spelling, path_in, read_table, read_text
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean, refusing
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ _UPLOAD_MARK = re.compile(r"[0-9a-f]{8}-(?=.)")  # before the name of each uploa
 # Tables whose format defines the classes, whatever the folders beside them are called; the heading of their files.
 _DECIDING = {"dataset.json": "file", "metadata.jsonl": "file_name", "metadata.csv": "file_name"}
 _MOST_SHOWN = 12  # columns named in an error
+_LONGEST = 100  # characters of a label or a heading
 
 
 class LabelTable(NamedTuple):
@@ -110,13 +111,11 @@ def open_label_table(path: Path, root: Path, images: Collection[str]) -> LabelTa
     folder = path.parent.relative_to(root).as_posix()
     below = "" if folder == "." else f"{folder}/"
     known = {image.removeprefix(below) for image in images if image.startswith(below)}
-    names, bare = Names(known, path.parent.resolve().name), _without_suffix(known)
+    names = Names(known, path.parent.resolve().name, suffixless=True)
     named, lost, uploads = [], "", 0
     for row in rows:
         cell = row[keys["file"]]
         name = names.find(cell)
-        if name not in known:
-            name = bare.get(name, name)
         if name not in known and _UPLOADED.fullmatch(path_in(cell)):
             parts = unquote(path_in(cell).partition("?d=")[2] or path_in(cell).partition("?")[0]).split("/")
             inner = ["/".join(parts[start:]) for start in range(len(parts))]
@@ -127,12 +126,13 @@ def open_label_table(path: Path, root: Path, images: Collection[str]) -> LabelTa
             named.append((f"{below}{name}", row))
         elif not lost:
             lost = (
-                f"{path}: line {row.line} names {cell!r}, which is not beside the table{names.near(cell)}; correct or "
-                "remove the line"
+                f"{path}: line {row.line} names {cell!r:.200}, which is not beside the table{names.near(cell)}; "
+                "correct or remove the line"
             )
     if uploads:
         log.warning("%s: %d files, as uploaded elsewhere, are taken to be those of the same name here", path, uploads)
-    questions = tuple(name for name in columns if name and name not in keys.values() and name[:7] != "unnamed")
+    asked = [name for name in columns if 0 < len(name) <= _LONGEST and name[:7] != "unnamed"]
+    questions = tuple(name for name in asked if name not in keys.values())
     return LabelTable(path, tuple(named), keys, questions, lost)
 
 
@@ -140,19 +140,9 @@ def _underscored(heading: str) -> str:
     return re.sub(r"[ -]", "_", heading)
 
 
-def _without_suffix(names: Iterable[str]) -> dict[str, str]:
-    """Return the image for each path and each name without suffix, if it is unique."""
-    owners: dict[str, set[str]] = {}
-    for name in names:
-        path = PurePath(name)
-        for key in (path.with_suffix("").as_posix(), path.stem):
-            owners.setdefault(key, set()).add(name)
-    return {key: next(iter(own)) for key, own in owners.items() if len(own) == 1}
-
-
 def _shown(columns: Sequence[str]) -> str:
     more = f" and {len(columns) - _MOST_SHOWN} more" if len(columns) > _MOST_SHOWN else ""
-    return (", ".join(columns[:_MOST_SHOWN]) or "nothing") + more
+    return (", ".join(column[:_LONGEST] for column in columns[:_MOST_SHOWN]) or "nothing") + more
 
 
 # ---- which column, and what it says
@@ -177,6 +167,8 @@ def read_labels(table: LabelTable, asked: str = "") -> Labelled:
         next((o for o in several if _YES_OR_NO[class_key(row[o])]), row.get(question, "")) for _, row in table.rows
     ]
     for (name, row), label in zip(table.rows, labels_in(cells, str(table.path)), strict=True):
+        if len(label) > _LONGEST or label.startswith(("[{", '{"')):  # Label Studio's shapes, in a column called label
+            raise SonoforgeError(f"{table.path}: line {row.line}: {label!r:.60} is no label; ask another column")
         if label and class_key(labels.setdefault(name, label)) != class_key(label):
             raise SonoforgeError(
                 f"{table.path}: line {row.line} says that {name} is {label!r}, an earlier line {labels[name]!r}; keep "
@@ -243,16 +235,13 @@ def _read(path: Path) -> tuple[tuple[str, ...], list[Row]]:
         table = read_table(path)
         return tuple(dict.fromkeys(key for row in table.rows[:1] for key in row)), table.rows
     with refusing(f"{path}: cannot be read as JSON", "save it again"):
-        with path.open("rb") as stream:
-            data = stream.read(MOST_BYTES + 1)
-        if len(data) > MOST_BYTES:
-            raise SonoforgeError(f"{path}: has more than {MOST_BYTES >> 20} MB, too much for a table of labels")
-        text = data.decode("utf-8-sig")
+        text = read_text(path, "save it again")
         values = (
             [json.loads(line) for line in text.splitlines() if line.strip()]
             if path.suffix.lower() == ".jsonl"
             else json.loads(text)
         )
+        json.dumps(values, ensure_ascii=False).encode()  # half a character cannot be written later
         return _as_rows(path, values)
 
 

@@ -241,10 +241,9 @@ def _check_nested(root: Path, folders: Sequence[Path], inside: Sequence[PurePath
     parents, keys = dict.fromkeys(root / file.parent for file in inside), {class_key(folder.name) for folder in folders}
     for folder in folders:
         inner = [parent.relative_to(folder) for parent in parents if parent.is_relative_to(folder)]
-        own = class_key(folder.name)
-        check_inner(folder, inner, keys | {*(BUSI_CLASSES if own in BUSI_CLASSES else ())})
+        check_inner(folder, inner, (*keys, *(BUSI_CLASSES if class_key(folder.name) in BUSI_CLASSES else ())))
         for path in inner:
-            if _KNOWN_CLASSES & {*map(class_key, path.parts)} - {own}:
+            if _KNOWN_CLASSES & {*map(class_key, path.parts)} - {class_key(folder.name)}:
                 words = "%s: its images count as %s; give --data %s if they are a class of their own"
                 log.warning(words, folder / path, folder.name, folder)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from sonoforge.training.data.layouts import given_split, natural_order
 BACKGROUND, IMAGES = "background", "images"
 """Folder of pictures without objects; folder of all pictures if classes are columns."""
 MOST_POINTS = 100_000  # of an outline
+_LONGEST = 60  # characters of a class's name, which becomes a folder's: at most 240 bytes
 _LEAST_SIDE = 64  # pixels; a smaller cut shows an object without its surroundings
 _ROBOFLOW = re.compile(r"(?P<source>.+)\.rf\.[0-9a-zA-Z]+")  # augmented copies of one picture
 
@@ -55,6 +57,12 @@ def plan_objects(folder: Path, pictures: Sequence[Annotated], settings: ImportSe
         raise SonoforgeError("--multilabel cannot be combined with --mode roi, where each picture shows one object")
     every = {class_name for picture in pictures for class_name, _ in picture.objects}
     columns = sorted(every, key=natural_order) if settings.multilabel else []
+    folders = Counter(map(as_folder, every))
+    wrong = next((name for name in sorted(every) if len(name) > _LONGEST or folders[as_folder(name)] > 1), "")
+    if wrong:
+        raise SonoforgeError(
+            f"{folder}: the class {wrong!r:.60} is too long, or another has the same folder; rename it"
+        )
     taken = next((name for name in columns if name.casefold() in ("file", "group", "split")), None)
     if taken:
         raise SonoforgeError(f"{folder}: the class {taken!r} has the name of a column of groups.csv; rename it")
@@ -82,7 +90,7 @@ def plan_objects(folder: Path, pictures: Sequence[Annotated], settings: ImportSe
 
 def as_folder(name: str) -> str:
     """Turn a class name into a folder name that is valid on any system."""
-    plain = re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name).strip(" .")
+    plain = re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name.encode("utf-8", "replace").decode()).strip(" .")
     return safe_name(plain.lstrip("_") or "class")
 
 

@@ -77,10 +77,9 @@ def _read(table: Path, folder: Path, found: list[str]) -> list[Annotated]:
         tried += [file for file in found if PurePosixPath(file).name == name and part and part in file]
         path = next((own for own in (one.removeprefix("./") for one in tried) if own in known), None)
         if path is None:
-            raise SonoforgeError(
-                f"{table}: names {image.get('file_name')!r}, which is not below {folder}; add it or export again"
-            )
-        size = (int(image["width"]), int(image["height"])) if image.get("width") and image.get("height") else None
+            raise SonoforgeError(f"{table}: names {name!r:.200}, which is not below {folder}; add it or export again")
+        with refusing(f"{table}: is not valid COCO", "export it again"):
+            size = (int(image["width"]), int(image["height"])) if image.get("width") and image.get("height") else None
         pictures.append(Annotated(path, tuple(objects[key]), part, size))
     return pictures
 
