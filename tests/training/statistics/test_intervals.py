@@ -11,7 +11,7 @@ from scipy import optimize, stats
 
 from clustered import BUSI, World, draw_answers, draw_scores, few_groups, separation_for
 from group_loops import Area, area_in_pairs, design_effect, group_sums, wilson_ends
-from sonoforge.runtime.inference import grouped
+from sonoforge.runtime.inference import adaptation
 from sonoforge.training.statistics import intervals
 from sonoforge.training.statistics.classification import auc_by_group, sensitivity
 from sonoforge.training.statistics.intervals import (
@@ -36,16 +36,20 @@ def test_exact_intervals_are_clopper_and_pearsons() -> None:
     assert math.isnan(exact_interval(0, 0)["value"])
 
 
+def single_auc(auc: float, positives: int, negatives: int) -> tuple[float, float]:
+    return auc_interval(auc, np.array([positives]), np.array([negatives]))
+
+
 def test_the_interval_of_an_auc_near_one_half_is_that_of_mann_and_whitney() -> None:
     """Variance of U under the null hypothesis, (m + n + 1) / (12 m n), for large numbers."""
     half = 1.96 * math.sqrt(10_001 / (12 * 4000 * 6000))
-    assert auc_interval(0.5, 4000, 6000) == pytest.approx((0.5 - half, 0.5 + half), abs=2e-4)
+    assert single_auc(0.5, 4000, 6000) == pytest.approx((0.5 - half, 0.5 + half), abs=2e-4)
 
 
 def test_the_interval_of_an_auc_at_the_ends_stays_open_to_one_side() -> None:
-    assert auc_interval(1.0, 10, 12)[1] == 1.0
-    assert 0.7 < auc_interval(1.0, 10, 12)[0] < auc_interval(1.0, 100, 120)[0] < 1.0
-    assert auc_interval(0.0, 10, 12) == pytest.approx((0.0, 1 - auc_interval(1.0, 10, 12)[0]))
+    assert single_auc(1.0, 10, 12)[1] == 1.0
+    assert 0.7 < single_auc(1.0, 10, 12)[0] < single_auc(1.0, 100, 120)[0] < 1.0
+    assert single_auc(0.0, 10, 12) == pytest.approx((0.0, 1 - single_auc(1.0, 10, 12)[0]))
 
 
 @pytest.mark.parametrize("kinds", [1, 3])
@@ -163,7 +167,7 @@ def test_the_published_example_of_families() -> None:
     _, low, high = intervals.wilson_interval(60 / 1.349133, 203 / 1.349133).values()
     assert (low, high) == pytest.approx((0.2284814, 0.3728302), abs=1e-7)
     # Ours also counts that larger families are affected more often, which no common correlation explains.
-    found = grouped.design_effect(hits, groups)
+    found = adaptation.design_effect(hits, groups)[0]
     assert found == pytest.approx(design_effect(hits.tolist(), groups.tolist()))
     assert 1.349133 < found < sum(size * size for size, _ in listed) / 203
 

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.bundle.classification import FARTHEST, ClassifierManifest
-from sonoforge.runtime.inference.grouped import Z, design_effect
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -29,6 +28,10 @@ LEAST_OF_A_KIND = 5
 """Scans needed on either side of a question before its operating points move; patients, before a change is judged."""
 OUTSIDE = 0.05
 """Share of a new patient's scans that may be beyond the clinic's reach, as for each limit of the training."""
+Z = 1.959963984540054
+"""97.5 % of the normal distribution."""
+PRIOR_GROUPS = 2
+"""Two more errors, as in Agresti & Coull's interval (Am. Stat. 52, 1998); chosen by ``training/studies/intervals``."""
 
 _EDGE = 1e-6  # thresholds stay this far from 0 and 1
 _ROUNDING = 1e-9
@@ -291,6 +294,26 @@ def compare(
     return {name: Compared(one.mean(), new[name].mean(), _change(one, new[name], groups)) for name, one in old.items()}
 
 
+def design_effect(values: Flags | Floats, groups: Whole) -> tuple[float, int]:
+    """Return how many images in groups (N,) tell as much about their mean value as one independent image, at least 1.
+
+    Return also how many groups have a value (N,) that is not the commonest of -1, 0 and 1.  The first is the variance
+    of the mean as a ratio over groups, divided by that for independent images (Rao & Scott, Biometrics 48, 1992). If
+    hardly any group has another value, that estimate is often far too small. `PRIOR_GROUPS` more such groups are
+    therefore counted, with a correlation of one half, half-way to the largest effect that one chance for all groups
+    allows: sum n^2 / sum n over the group sizes n. A single group counts as one image.
+    """
+    _, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    images, count, alike = len(values), len(sizes), float((sizes**2).sum() / len(values))
+    inside = np.bincount(inverse, weights=np.abs(values))
+    telling, spread = min(int((inside > 0).sum()), int((inside < sizes).sum())), float(np.var(values)) * images**2
+    if count == 1 or telling == 0 or spread == 0:
+        return alike if count == 1 else (1 + alike) / 2, telling
+    between = float(((np.bincount(inverse, weights=values) - np.mean(values) * sizes) ** 2).sum()) * count / (count - 1)
+    effect = between * (images - 1) / spread
+    return max(1.0, (telling * effect + PRIOR_GROUPS * (1 + alike) / 2) / (telling + PRIOR_GROUPS)), telling
+
+
 def _change(before: Figure, after: Figure, groups: Whole) -> Interval:
     """Return the change of a figure with Bonett & Price's interval (J. Educ. Behav. Stat. 37, 2012) by patient (N,).
 
@@ -298,17 +321,14 @@ def _change(before: Figure, after: Figure, groups: Whole) -> Interval:
     a bootstrap, it stays open where few scans or none have changed, as thresholds fitted on so few may yet change
     others (chosen by ``training/studies/intervals``).  With fewer than `LEAST_OF_A_KIND` patients, ends are NaN.
     """
-    value, centre, variance = after.mean() - before.mean(), 0.0, 0.0
-    for own in before.kinds:
-        steps, patients = (after.values - before.values)[own], groups[own]
-        if len(np.unique(patients)) < LEAST_OF_A_KIND:
-            return Interval(value, float("nan"), float("nan"))
-        count = len(steps) / design_effect(steps, patients)
-        mean = count * steps.mean() / (count + 2)
-        square = (count * (steps**2).mean() + 2 * before.most**2) / (count + 2)
-        centre += mean / len(before.kinds)
-        variance += (square - mean**2) / (count + 2) / len(before.kinds) ** 2
-    if not before.kinds:
+    value, centres, variances = after.mean() - before.mean(), [], []
+    if not before.kinds or min(len(np.unique(groups[own])) for own in before.kinds) < LEAST_OF_A_KIND:
         return Interval(value, float("nan"), float("nan"))
-    half = Z * np.sqrt(variance)
+    for own in before.kinds:
+        steps = (after.values - before.values)[own]
+        count = len(steps) / design_effect(steps, groups[own])[0]
+        centres.append(count * steps.mean() / (count + 2))
+        square = (count * (steps**2).mean() + 2 * before.most**2) / (count + 2)
+        variances.append((square - centres[-1] ** 2) / (count + 2))
+    centre, half = np.mean(centres), Z * np.sqrt(np.sum(variances)) / len(variances)
     return Interval(value, float(min(centre - half, value)), float(max(centre + half, value)))

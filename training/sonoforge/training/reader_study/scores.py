@@ -19,7 +19,7 @@ from sonoforge.runtime.errors import GateError, SonoforgeError, refusing
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training.reader_study.sheet import KINDS, Entry, Key, sources
 from sonoforge.training.statistics import intervals
-from sonoforge.training.statistics.classification import agreement, weighted_auc
+from sonoforge.training.statistics.classification import agreement, auc_by_group
 from sonoforge.training.statistics.results import Interval, Record
 
 FORMAT = "sonoforge reading answers 1"
@@ -193,11 +193,9 @@ def _rank(
     # From -5, certainly real, to 5, certainly generated.
     confidences = [(answer.confidence or 0) * (1 if answer.kind == "generated" else -1) for answer in answers]
     scores = np.array(confidences, np.float64)
-    (area,) = weighted_auc(truth, scores, np.ones((1, len(truth)))).tolist()
-    low, high = intervals.auc_interval(area, int(truth.sum()), int((~truth).sum()))  # does not collapse at 0 and 1
     thresholds = np.unique(scores)[::-1]
     points = [(float((scores[~truth] >= one).mean()), float((scores[truth] >= one).mean())) for one in thresholds]
-    return Interval(value=area, low=low, high=high), [(0.0, 0.0), *points]
+    return auc_by_group([(truth, scores)], np.arange(len(truth))), [(0.0, 0.0), *points]
 
 
 def _share(hits: NDArray[np.bool_]) -> Record:

@@ -12,18 +12,17 @@ from sonoforge.training.statistics import classification
 from sonoforge.training.statistics.classification import auc_by_group, each_against_rest, weighted_auc
 from sonoforge.training.statistics.intervals import Floats, group_weights, percentile_interval, wilson_by_group
 from sonoforge.training.statistics.predictions import Predictions
-from sonoforge.training.statistics.results import Record
+from sonoforge.training.statistics.results import Interval, Record
 from sonoforge.training.statistics.tables import ToldApart, told_apart
 
 
 class _Figure(NamedTuple):
-    """A figure (R,), computed from probabilities (N, C) and weights (R, N) of N images."""
+    """A figure of some images: the mean area of the kinds that probabilities (N, C) tell apart, or the accuracy."""
 
     name: str
     collection: str
     chosen: NDArray[np.bool_]  # (N,) its images
-    compute: Callable[[Floats, Floats], Floats]
-    kinds: Callable[[Floats], list[tuple[NDArray[np.bool_], Floats]]]  # told apart by an area; none by accuracy
+    kinds: Callable[[Floats], list[tuple[NDArray[np.bool_], Floats]]] | None = None  # None: accuracy
 
 
 def in_order_of(first: Sequence[Predictions], other: Sequence[Predictions]) -> list[Predictions]:
@@ -52,22 +51,15 @@ def compare_run(
     """
     rows = []
     for figure in _figures(first[0], classes):
-        groups = first[0].groups[figure.chosen]
-        weights = group_weights(groups)
-        before, after = (  # (seeds, 1 + draws)
-            np.stack([figure.compute(part.probabilities[figure.chosen], weights) for part in parts])
-            for parts in (first, second or first)
-        )
-        own = [part.reordered(np.flatnonzero(figure.chosen)) for part in second or first]
-        kinds = [kind for part in own for kind in figure.kinds(part.probabilities)]
-        right = np.mean([part.predicted == part.labels for part in own], axis=0)
+        weights = group_weights(first[0].groups[figure.chosen])
+        (_, before), (value, after) = (_measure(figure, parts, weights) for parts in (first, second or first))
         rows.append(
             {
                 "figure": figure.name,
                 "collection": figure.collection,
                 "images": weights.shape[1],
-                "value": auc_by_group(kinds, groups) if kinds else wilson_by_group(right, groups),
-                "change": None if second is None else percentile_interval((after - before).mean(axis=0)),
+                "value": value,
+                "change": None if second is None else percentile_interval(after - before),
             }
         )
     return rows
@@ -96,27 +88,29 @@ def chosen_by_others(runs: Mapping[str, Sequence[Record]]) -> list[Record]:
 def _figures(part: Predictions, classes: Sequence[str]) -> Iterator[_Figure]:
     """Yield accuracy and macro-AUC of all images, then the AUC of two classes in each collection."""
     everywhere = np.ones(len(part.labels), bool)
-    accuracies, macro_aucs = (
-        functools.partial(figure, part.labels) for figure in (classification.accuracies, classification.macro_aucs)
-    )
-    yield _Figure("accuracy", "", everywhere, accuracies, lambda _: [])
-    yield _Figure("macro-AUC", "", everywhere, macro_aucs, functools.partial(each_against_rest, part.labels))
+    yield _Figure("accuracy", "", everywhere)
+    yield _Figure("macro-AUC", "", everywhere, functools.partial(each_against_rest, part.labels))
     collections = np.array(part.collections) if part.collections else np.array([""] * len(part.labels))
     for name in dict.fromkeys(collections.tolist()):
         inside = collections == name
         for kinds in told_apart(part.labels[inside], classes):
             chosen = inside.copy()
             chosen[inside] = kinds.chosen
-            area, kinds_of = functools.partial(_area, kinds), functools.partial(_kinds, kinds)
-            yield _Figure(f"AUC {kinds.name}", name, chosen, area, kinds_of)
+            yield _Figure(f"AUC {kinds.name}", name, chosen, functools.partial(_kinds, kinds))
 
 
 def _kinds(kinds: ToldApart, probabilities: Floats) -> list[tuple[NDArray[np.bool_], Floats]]:
     return [(kinds.positive, kinds.scores(probabilities))]
 
 
-def _area(kinds: ToldApart, probabilities: Floats, weights: Floats) -> Floats:
-    return weighted_auc(kinds.positive, kinds.scores(probabilities), weights)
+def _measure(figure: _Figure, parts: Sequence[Predictions], weights: Floats) -> tuple[Interval, Floats]:
+    """Return a figure's mean over seeds with its interval, and the means (R,) for weights (R, N)."""
+    own = [part.reordered(np.flatnonzero(figure.chosen)) for part in parts]
+    if figure.kinds is None:
+        right = np.mean([part.predicted == part.labels for part in own], axis=0)
+        return wilson_by_group(right, own[0].groups), weights @ right / weights.sum(axis=1)
+    kinds = [kind for part in own for kind in figure.kinds(part.probabilities)]
+    return auc_by_group(kinds, own[0].groups), np.mean([weighted_auc(*kind, weights) for kind in kinds], axis=0)
 
 
 # ---- leaks

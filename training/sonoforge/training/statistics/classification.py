@@ -11,12 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.inference.grouped import PRIOR_GROUPS, design_effect, telling_groups
+from sonoforge.runtime.inference.adaptation import design_effect
 from sonoforge.training.statistics.intervals import (
     Floats,
     Labels,
     auc_interval,
-    auc_variance,
     group_weights,
     percentile_interval,
     wilson_by_group,
@@ -71,38 +70,37 @@ def delong_test(positive: NDArray[np.bool_], first: Floats, second: Floats, grou
 def auc_by_group(kinds: Sequence[tuple[NDArray[np.bool_], Floats]], groups: Labels) -> Interval:
     """Return the area under the ROC curve with its 95 % interval by group; of several kinds, the mean area.
 
-    It is Newcombe's score interval for the effective numbers of images (see `design_effect`) of either kind.  Its
-    variance is multiplied by the ratio of Obuchowski's (`delong_test`) to it; this ratio is drawn to 1 as if
-    `PRIOR_GROUPS` more groups had it, since where nearly all pairs are in order, few groups tell the variance.  Chosen
-    by `training/studies/intervals`.
+    It is `auc_interval` for the effective numbers of images (see `design_effect`), with Obuchowski's variance (see
+    `delong_test`).  It was chosen by ``training/studies/intervals``.
 
     Args:
         kinds: For each kind, which images (N,) it has, and their scores (N,), higher for the kind.  A kind with no
             image, or with all, is left out; without any left, the interval is (nan, 0, 1).
         groups: The group of each image, (N,).
     """
-    known = [
-        (positive, _placements(positive, scores)) for positive, scores in kinds if 0 < positive.sum() < len(groups)
-    ]
-    if not known:
+    areas, errors, counts, telling = [], [], [], []
+    for positive, scores in kinds:
+        if positive.any() and not positive.all():
+            parts = np.stack(_placements(positive, scores))
+            areas.append(parts[0, positive].mean())
+            errors.append(_group_errors(positive, parts, groups))
+            sides = [
+                (own.sum(), *design_effect(part[own], groups[own]))
+                for part, own in zip(parts, (positive, ~positive), strict=True)
+            ]
+            counts.append([images / effect for images, effect, _ in sides])
+            telling.append(min(groups_told for _, _, groups_told in sides))
+    if not areas:
         return Interval(value=float("nan"), low=0.0, high=1.0)
-    area = float(np.mean([parts[0][positive].mean() for positive, parts in known]))
-    sides = [
-        [(parts[side][own], groups[own]) for side, own in enumerate((positive, ~positive))] for positive, parts in known
-    ]
-    positives, negatives = np.array([[len(side[0]) / design_effect(*side) for side in pair] for pair in sides]).T
-    telling = np.mean([min(telling_groups(*side) for side in pair) for pair in sides])
-    errors = np.mean([_group_errors(positive, np.stack(parts), groups) for positive, parts in known], axis=0)
-    observed, expected, ratio = float((errors**2).sum()), auc_variance(area, positives, negatives), 1.0
-    if expected > 0 and not np.isnan(observed):
-        ratio = float((telling * observed / expected + PRIOR_GROUPS) / (telling + PRIOR_GROUPS))
-    low, high = auc_interval(area, positives, negatives, ratio)
+    area, observed = float(np.mean(areas)), float((np.mean(errors, axis=0) ** 2).sum())
+    positives, negatives = np.transpose(counts)
+    low, high = auc_interval(area, positives, negatives, observed, float(np.mean(telling)))
     return Interval(value=area, low=low, high=high)
 
 
 def each_against_rest(labels: Labels, probabilities: Floats) -> list[tuple[NDArray[np.bool_], Floats]]:
-    """Return the kinds whose mean area, by `auc_by_group`, is the macro-AUC: each class's images and scores, (N,)."""
-    return [(labels == c, probabilities[:, c]) for c in range(probabilities.shape[1])]
+    """Return what `auc_by_group` takes for the macro-AUC: images and scores (N,) of each class that occurs."""
+    return [(labels == c, probabilities[:, c]) for c in np.unique(labels)]
 
 
 def _placements(positive: NDArray[np.bool_], scores: Floats) -> tuple[Floats, Floats]:

@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.inference.grouped import Z, design_effect
+from sonoforge.runtime.inference.adaptation import PRIOR_GROUPS, Z, design_effect
 from sonoforge.training.statistics.results import Interval, Record
 
 with suppress(ImportError):  # not in the base install, which validates without
@@ -53,7 +53,7 @@ def wilson_by_group(hits: NDArray[np.bool_] | Floats, groups: Labels) -> Interva
     """
     if len(hits) == 0:
         return wilson_interval(0, 0)
-    effect = design_effect(hits, groups)
+    effect, _ = design_effect(hits, groups)
     return {**wilson_interval(float(hits.sum()) / effect, len(hits) / effect), "value": float(hits.mean())}
 
 
@@ -108,29 +108,35 @@ def noticeable_share(trials: int, chance: float) -> float | None:
     return float(optimize.brentq(lambda share: stats.binom.sf(least - 1, trials, share) - POWER, chance, 1.0))
 
 
-def auc_variance(auc: float, positives: Floats | int, negatives: Floats | int) -> float:
-    """Return the variance of an AUC of so many images of either kind, for exponential scores; of several, the mean.
-
-    Hanley & McNeil (Radiology 143, 1982), in Newcombe's symmetrical form (Statistics in Medicine 25, 2006, method 5).
-    """
-    spread = ((positives + negatives) / 2 - 1) * ((1 - auc) / (2 - auc) + auc / (1 + auc))
-    return float(np.mean(auc * (1 - auc) * (1 + spread) / (positives * negatives)))
-
-
 def auc_interval(
-    auc: float, positives: Floats | int, negatives: Floats | int, ratio: float = 1.0
+    auc: float, positives: Floats, negatives: Floats, observed: float = float("nan"), telling: float = 0.0
 ) -> tuple[float, float]:
     """Return Newcombe's 95 % score interval of an AUC (Statistics in Medicine 25, 2006, p. 559, method 5).
 
-    The AUCs whose standard error does not rule out the observed one; it does not collapse at 0 and 1, where small
-    samples often lie.  The error is the root of `auc_variance` times ``ratio``.
+    The AUCs whose standard error, by Hanley and McNeil's formula for exponential scores, does not rule out the observed
+    one; it does not collapse at 0 and 1, where small samples often lie.
+
+    Args:
+        auc: The area, or the mean of K areas.
+        positives: How many images of the kind there are, (K,).
+        negatives: How many others, (K,).
+        observed: The area's variance.  The formula's is multiplied by the ratio of this one to it, drawn to 1 as if
+            `PRIOR_GROUPS` more groups had it, as few groups tell the variance where nearly all pairs are in order.
+        telling: How many groups tell the variance.
     """
+
+    def model(true: float) -> float:
+        spread = ((positives + negatives) / 2 - 1) * ((1 - true) / (2 - true) + true / (1 + true))
+        return float(np.mean(true * (1 - true) * (1 + spread) / (positives * negatives)))
+
+    known = telling if model(auc) > 0 and not np.isnan(observed) else 0.0
+    ratio = ((known * observed / model(auc) if known else 0.0) + PRIOR_GROUPS) / (known + PRIOR_GROUPS)
 
     def farthest(end: float) -> float:  # by halving: what is not ruled out lies next to the observed AUC
         inside, outside = auc, end
         for _ in range(50):
             middle = (inside + outside) / 2
-            held = (middle - auc) ** 2 <= Z * Z * ratio * auc_variance(middle, positives, negatives)
+            held = (middle - auc) ** 2 <= Z * Z * ratio * model(middle)
             inside, outside = (middle, outside) if held else (inside, middle)
         return outside
 
