@@ -139,7 +139,7 @@ def test_a_change_that_no_scan_shows_stays_open_and_too_few_patients_do_not_tell
     labels = np.repeat([0, 1], [30, 4])
     same = adaptation.Decided(labels, np.eye(3, dtype=bool)[labels], ())
     found = adaptation.compare(same, same, labels, np.arange(34), (Rules(EQUAL, EQUAL, EQUAL, 0.1, ()), 0.95))
-    # Bonett & Price (2012, equation 6): one more scan changes each way, of 36.
+    # Bonett & Price (2012): one more scan changes each way, of 36.
     half = 1.959964 * np.sqrt((2 / 36) / 36)
     assert found["accuracy"].change == pytest.approx((0, -half, half), rel=1e-6)
     assert found["mean size of a set"].change == pytest.approx((0, -2 * half, 2 * half), rel=1e-6)

@@ -1,4 +1,4 @@
-"""Coverage of the group bootstrap of AUC, sensitivity at a fixed specificity, net benefit, and of their differences.
+"""Coverage of the intervals by group of AUC, sensitivity at a fixed specificity, net benefit, and of their differences.
 
     python training/studies/intervals/one_against_rest.py [DATASETS]
 
@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "tests" / "support"))
 from scipy import stats
 
 from clustered import draw_scores, posterior, true_net_benefit, true_sensitivity
-from sonoforge.training.statistics.classification import delong_test, weighted_auc
-from sonoforge.training.statistics.intervals import group_bootstrap, paired_bootstrap
+from sonoforge.training.statistics.classification import auc_by_group, delong_test, weighted_auc
+from sonoforge.training.statistics.intervals import paired_bootstrap
 from sonoforge.training.statistics.one_against_rest import (
     THRESHOLDS,
     decision_curve,
@@ -52,7 +52,7 @@ def coverage(datasets: int, correlation: float, rng: np.random.Generator) -> dic
     for _ in range(datasets):
         drawn = draw_scores(SEPARATIONS, correlation, rng)
         positive, scores, groups, folds = drawn.positive, drawn.arms, drawn.groups, drawn.folds
-        note("AUC", group_bootstrap(weighted_auc, positive, scores[0], groups), true_auc(first))
+        note("AUC", auc_by_group([(positive, scores[0])], groups), true_auc(first))
         for aim, point in zip((0.90, 0.95), operating_points(positive, scores[0], folds, groups), strict=True):
             note(f"sensitivity at {100 * aim:.0f} %", point["sensitivity"], true_sensitivity(first, aim))
         curve = decision_curve(positive, posterior(scores[0], first), groups)

@@ -34,8 +34,8 @@ from sonoforge.runtime.jobs.answering import answers_in_order, workers_for
 from sonoforge.training.data.cache import default_folder
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.selection import evenly_spaced
-from sonoforge.training.statistics.classification import weighted_auc
-from sonoforge.training.statistics.intervals import Floats, group_bootstrap, paired_bootstrap, wilson_by_group
+from sonoforge.training.statistics.classification import auc_by_group, weighted_auc
+from sonoforge.training.statistics.intervals import Floats, paired_bootstrap, wilson_by_group
 from sonoforge.training.statistics.tables import second_of_two
 from sonoforge.training.validation.figures import collapse, read_external
 
@@ -181,7 +181,7 @@ def measure_robustness(
             {
                 "kind": kind,
                 "strength": strength,
-                "auc": group_bootstrap(weighted_auc, worse, scores, groups),
+                "auc": auc_by_group([(worse, scores)], groups),
                 "change": paired_bootstrap(weighted_auc, worse, before, scores, groups),
                 "noticed": wilson_by_group(foreign[:, place], groups),
             }
@@ -189,7 +189,7 @@ def measure_robustness(
     return {
         "pair": f"{names[present[1]]} against {names[present[0]]}",
         "images": len(files),
-        "auc": group_bootstrap(weighted_auc, worse, before, groups),
+        "auc": auc_by_group([(worse, before)], groups),
         "noticed": wilson_by_group(noticed, groups),
         "disturbed": found,
     }

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.statistics import classification
-from sonoforge.training.statistics.classification import auc_by_group, each_against_rest, weighted_auc
+from sonoforge.training.statistics.classification import auc_by_group, each_against_rest, mean_aucs
 from sonoforge.training.statistics.intervals import Floats, group_weights, percentile_interval, wilson_by_group
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import Interval, Record
@@ -110,7 +110,7 @@ def _measure(figure: _Figure, parts: Sequence[Predictions], weights: Floats) -> 
         right = np.mean([part.predicted == part.labels for part in own], axis=0)
         return wilson_by_group(right, own[0].groups), weights @ right / weights.sum(axis=1)
     kinds = [kind for part in own for kind in figure.kinds(part.probabilities)]
-    return auc_by_group(kinds, own[0].groups), np.mean([weighted_auc(*kind, weights) for kind in kinds], axis=0)
+    return auc_by_group(kinds, own[0].groups), mean_aucs(kinds, weights)
 
 
 # ---- leaks

@@ -188,11 +188,16 @@ def macro_f1s(labels: Labels, probabilities: Floats, weights: Floats) -> Floats:
 
 
 def macro_aucs(labels: Labels, probabilities: Floats, weights: Floats) -> Floats:
-    """Return the mean over classes of the one-against-rest area under the ROC curve, (R,), see `weighted_auc`.
+    """Return the mean over classes of the one-against-rest area under the ROC curve, (R,), see `mean_aucs`."""
+    return mean_aucs(each_against_rest(labels, probabilities), weights)
 
-    Classes with no image, or with all, are left out; nan if none is left.
+
+def mean_aucs(kinds: Sequence[tuple[NDArray[np.bool_], Floats]], weights: Floats) -> Floats:
+    """Return the mean `weighted_auc` of kinds, see `auc_by_group`, (R,).
+
+    Kinds with no image, or with all, are left out; nan if none is left.
     """
-    areas = np.stack([weighted_auc(labels == c, probabilities[:, c], weights) for c in range(probabilities.shape[1])])
+    areas = np.stack([weighted_auc(positive, scores, weights) for positive, scores in kinds])
     known = ~np.isnan(areas)
     count = known.sum(axis=0)
     total = np.where(known, areas, 0.0).sum(axis=0)
