@@ -193,10 +193,7 @@ def macro_aucs(labels: Labels, probabilities: Floats, weights: Floats) -> Floats
 
 
 def mean_aucs(kinds: Sequence[tuple[NDArray[np.bool_], Floats]], weights: Floats) -> Floats:
-    """Return the mean `weighted_auc` of kinds, see `auc_by_group`, (R,).
-
-    Kinds with no image, or with all, are left out; nan if none is left.
-    """
+    """Return the mean `weighted_auc`, (R,), of the kinds that have some images but not all; nan without any."""
     areas = np.stack([weighted_auc(positive, scores, weights) for positive, scores in kinds])
     known = ~np.isnan(areas)
     count = known.sum(axis=0)
