@@ -196,6 +196,7 @@ def associate(port: int, kind: str, *syntaxes: str) -> Any:
 def test_silent_associations_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dicom_peers.needs("storescu")
     scan = write_scan(tmp_path / "a.dcm", 1)
+    monkeypatch.setattr(storage, "_PATIENCE", 600.0)
     with receiving_at(tmp_path, associations=2) as place:
         silent = [associate(place.port, UltrasoundImageStorage) for _ in range(2)]
         assert all(one.is_established for one in silent)

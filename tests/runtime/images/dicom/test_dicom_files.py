@@ -11,7 +11,7 @@ import pydicom
 import pydicom.data
 import pytest
 from pydicom import uid
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.datadict import DicomDictionary, dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.encaps import encapsulate
@@ -675,6 +675,20 @@ def test_a_damaged_element_that_pixels_do_without_is_passed_over_and_named(
     assert image.passed_over == (name,)
     assert (image.spacing, image.frame_time_ms) == (None, None)
     np.testing.assert_array_equal(pictures(image), pictures(plain))
+
+
+def test_zeros_in_optional_elements_refuse_no_scan(tmp_path: Path) -> None:
+    needed = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored")
+    kinds = ("US", "UL", "FD", "FL", "DS", "IS")
+    for tag, (kind, many, _, _, name) in DicomDictionary.items():
+        if name and kind in kinds and many in ("1", "1-n", "2") and tag >> 16 in (0x18, 0x28) and name not in needed:
+            file = data_set(scan(), **{name: [0, 0] if many == "2" else 0})
+            np.testing.assert_array_equal(pictures(save(file, tmp_path / "x.dcm")), scan(), name)
+    flat = region((8, 4, 40, 40), delta=0)
+    image = open_dicom(
+        save(data_set(scan(), SequenceOfUltrasoundRegions=[flat], PixelSpacing=[1, 2]), tmp_path / "x.dcm")
+    )
+    assert image.region is not None and image.spacing is not None and image.spacing.source == "PixelSpacing"
 
 
 @pytest.mark.parametrize("name", ["ModalityLUTSequence", "VOILUTSequence"])
