@@ -419,6 +419,19 @@ def test_an_uploaded_name_that_two_images_have_is_refused_unless_its_folder_tell
         read_dataset(path)
 
 
+def test_lines_of_json_may_hold_any_text_and_a_damaged_one_is_named(tmp_path: Path) -> None:
+    rows = [
+        json.dumps({"file_name": file, "caption": "a\u2028b\x85", "label": label}, ensure_ascii=False)
+        for file, label in LABELS.items()
+    ]
+    path = scans(tmp_path) / "metadata.jsonl"
+    path.write_text("\r\n\r\n".join(rows) + "\n", encoding="utf-8")
+    assert read(read_dataset(f"{path}:label")) == LABELS
+    path.write_text("\n".join([*rows[:2], rows[2].replace(":", "", 1)]), encoding="utf-8")
+    with pytest.raises(SonoforgeError, match=r"metadata.jsonl: cannot be read as JSON .*line 3"):
+        read_dataset(tmp_path)
+
+
 def test_a_damaged_table_is_named_where_nothing_else_has_classes(tmp_path: Path) -> None:
     (scans(tmp_path) / "metadata.jsonl").write_text(
         '{"file_name": "a.png", "label": "x"}\n{"file_name": "b.png" "y"}\n'

@@ -174,9 +174,7 @@ def read_labels(table: LabelTable, asked: str = "") -> Labelled:
                 f"{table.path}: line {row.line} says that {name} is {label!r}, an earlier line {labels[name]!r}; keep "
                 "one, or ask another column"
             )
-        said = {kind: row[key] for kind, key in own.items()}
-        if "group" in own:
-            said["group"] = patients[row[own["group"]]]
+        said = {kind: patients[row[key]] if kind == "group" else row[key] for kind, key in own.items()}
         before = facts.setdefault(name, said)
         if differ := [kind for kind, fact in said.items() if fact and before[kind] and before[kind] != fact]:
             raise SonoforgeError(
@@ -236,11 +234,9 @@ def _read(path: Path) -> tuple[tuple[str, ...], list[Row]]:
         return tuple(dict.fromkeys(key for row in table.rows[:1] for key in row)), table.rows
     with refusing(f"{path}: cannot be read as JSON", "save it again"):
         text = read_text(path, "save it again")
-        values = (
-            [json.loads(line) for line in text.splitlines() if line.strip()]
-            if path.suffix.lower() == ".jsonl"
-            else json.loads(text)
-        )
+        if path.suffix.lower() == ".jsonl":  # as one list, so that an error names the line
+            text = "[" + ",\n".join(filter(str.strip, text.split("\n"))) + "]"
+        values = json.loads(text)
         json.dumps(values, ensure_ascii=False).encode()  # half a character cannot be written later
         return _as_rows(path, values)
 

@@ -223,12 +223,8 @@ def _check_no_collections(root: Path, folders: Sequence[Path]) -> None:
         if given_split(one.name for one in own):
             own = [below for one in own for below in subfolders(one)]
         inner.append({one.name.casefold() for one in own})
-    common = (
-        {name for name in set.intersection(*inner) if name not in _IMAGE_FOLDERS and not is_mask_folder(name)}
-        if inner
-        else set()
-    )
-    if len(folders) > 1 and len(common & _KNOWN_CLASSES) > 1:
+    common = _KNOWN_CLASSES.intersection(*inner)
+    if len(folders) > 1 and len(common) > 1:
         names = [folder.name for folder in folders]
         raise SonoforgeError(
             f"{root}: has the classes {', '.join(sorted(common))} below each of {name_some(names)}; give the "

@@ -28,10 +28,9 @@ def find_tables(folder: Path) -> list[Path]:
     """Return the JSON annotation files by name; only files with the right keys are parsed later."""
     found = []
     for path in sorted(folder.rglob("*.json")):
-        if path.is_file():
-            with path.open("rb") as stream:
-                data = stream.read(MOST_BYTES + 1)
-            if len(data) <= MOST_BYTES and all(f'"{key}"'.encode() in data for key in _KEYS):
+        if path.is_file() and path.stat().st_size <= MOST_BYTES:
+            data = path.read_bytes()
+            if all(f'"{key}"'.encode() in data for key in _KEYS):
                 found.append(path)
     return found
 
