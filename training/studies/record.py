@@ -7,11 +7,11 @@ keep it beside the table under the table's name.
 import sys
 from pathlib import Path
 
-from sonoforge.training.crossval.table_record import read_record, record_path, write_record
+from sonoforge.training.crossval.evidence import read_record, record_path, write_record
 from sonoforge.training.statistics.predictions import read_predictions
 
 for table in map(Path, sys.argv[1:]):
     read_predictions(table)
     read_record(table)  # an edited table gets no new record
     if not record_path(table).is_file():
-        write_record(table, "study")
+        write_record(table)

@@ -108,7 +108,7 @@ def test_json_counts_what_is_open(folder: Path) -> None:
 
 
 def test_what_a_comparison_alone_does_not_record_stays_open(folder: Path, tmp_path: Path) -> None:
-    for name in ("config.yaml", "environment.json"):
+    for name in ("config.yaml", "environment.json", "predictions.csv"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     results = json.loads((folder / "results.json").read_text())
     (tmp_path / "results.json").write_text(json.dumps({k: v for k, v in results.items() if k != "final_arm"}))
@@ -126,6 +126,9 @@ def test_other_papers_systems_are_not_described_as_ours(folder: Path, tmp_path: 
     results = json.loads((folder / "results.json").read_text())
     results |= {"arms": {"mrmr-svm": results["arms"]["real"]}, "comparisons": []}
     (tmp_path / "results.json").write_text(json.dumps(results))
+    answers = (folder / "predictions.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    own = [line.replace(",real,", ",mrmr-svm,") for line in answers if ",gan," not in line]
+    (tmp_path / "predictions.csv").write_text("".join(own), encoding="utf-8")
     found = succeed("compare", tmp_path, "--checklists", "--quiet").json["checklists"]
     items = {(one["name"], item["number"]): item for one in found for item in one["items"]}
     assert "a support vector machine" in items["CLAIM", "22"]["answer"]

@@ -252,8 +252,14 @@ def test_what_is_no_table_of_predictions_is_refused(tmp_path: Path) -> None:
         (head + row.replace("sealed", "sworn") + other, "'sworn' is not one of sealed, plain"),
         (head + row + other.replace("1,1,real", "1,99,real"), "numbered 0 to 1, not 0, 99"),
         (head + row + other.replace("1,1,real", "0,1,real"), "group 0 is in several folds"),
-        (head + row + other + arm(row).replace(",a,", ",b,") + arm(other), "1.png: arm gan, seed 0 has another label"),
-        (head + row + other + arm(row) + arm(other).replace(",1,1,", ",2,1,"), "2.png: arm gan, seed 0 has another"),
+        (
+            head + row + other + arm(row).replace(",a,", ",b,") + arm(other),
+            "seed 0 has another label for 1.png",
+        ),
+        (
+            head + row + other + arm(row) + arm(other).replace(",1,1,", ",2,1,"),
+            "seed 0 has another group for 2.png",
+        ),
         (
             head + row + other + arm(row).replace(",0,0,", ",0,1,") + arm(other).replace(",1,1,", ",1,0,"),
             "other folds than arm real",
@@ -275,7 +281,7 @@ def test_a_runs_table_is_what_its_folds_answered_and_another_is_called_unverifie
     shutil.copytree(small_run.folder, run, ignore=shutil.ignore_patterns("gan", "bundle", "model", "samples"))
     table = run / "predictions.csv"
     kept = succeed("crossval", "--from", table)
-    assert kept.json["doubt"].startswith("as stated by the plan, folds and record of this run")
+    assert kept.json["doubt"].startswith("as stated by this run's plan and folds")
     assert "unverified" not in kept.said.lower()
     alone = tmp_path / "answers.csv"
     shutil.copy(table, alone)

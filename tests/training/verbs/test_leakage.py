@@ -89,7 +89,7 @@ def test_planted_leaks_are_found_each_by_its_step(tmp_path: Path, monkeypatch: p
     table = run / "predictions.csv"
     again = succeed("crossval", "--from", table)
     doubt = again.json["doubt"]
-    assert doubt.startswith("as recorded by crossval")
+    assert doubt.startswith("as recorded by ")
     assert again.json == {"doubt": doubt} | {key: found[key] for key in again.json if key != "doubt"}
     assert " ".join(again.said.split()).removeprefix(f"{doubt} ") in said
     assert "--from cannot be combined" in refused("crossval", "--from", table, "--seeds", 2)

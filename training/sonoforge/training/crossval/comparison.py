@@ -13,12 +13,12 @@ from sonoforge.training import remote_runs, run_folder
 from sonoforge.training.classifier.trust import HeldOutTrust, describe_causes
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.crossval.choices import count_chosen_on
+from sonoforge.training.crossval.evidence import write_record
 from sonoforge.training.crossval.fold_task import FoldResult, FoldTask, check_made_from, keep_plan, read_fold
 from sonoforge.training.crossval.folds import predictions_of, run_fold, train_needed_generators, write_features
 from sonoforge.training.crossval.nested_choice import NestedFolds, collect_choices, run_inner_folds
 from sonoforge.training.crossval.preparation import Prepared
 from sonoforge.training.crossval.settings import ComparisonSettings
-from sonoforge.training.crossval.table_record import write_record
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.second_opinion import check_plans

@@ -2,12 +2,15 @@
 
 `check_reads` compares, image by image, what every training read with the test fold that it must not see;
 `check_predictions` recounts the confusion matrices from ``predictions.csv``; `check_kept` compares the answers with
-what each fold kept.
+what each fold kept.  ``predictions.record.json`` tells the table from an edited one, also where it is kept without its
+run.  It proves no figure, because whoever edits a table can write another record: figures are called *as recorded*.
 """
 
 from __future__ import annotations
 
 import contextlib
+import datetime
+import hashlib
 import json
 import math
 from collections import Counter
@@ -19,10 +22,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.errors import SonoforgeError, name_some
+from sonoforge.runtime.atomic import write_json
+from sonoforge.runtime.csv_tables import read_text
+from sonoforge.runtime.errors import SonoforgeError, name_some, refusing
 from sonoforge.training.crossval.fold_task import GENERATED, INNER, FoldResult, fold_path, read_fold
-from sonoforge.training.crossval.table_record import read_record
 from sonoforge.training.data.split_plan import FILE, SplitPlan, describe_changes, read_plan
+from sonoforge.training.run_folder import package_versions
 from sonoforge.training.statistics.classification import accuracy, confusion_matrix, macro_auc
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions
 from sonoforge.training.statistics.results import SEALED, Record
@@ -222,45 +227,38 @@ def read_answers(table: Path) -> tuple[list[Predictions], tuple[str, ...], str]:
         SonoforgeError: It is not such a table, or contradicts its record, or the run's plans or folds.
     """
     parts, classes = read_predictions(table)
-    recorded, known = read_record(table), set[str]()
+    recorded, beside = read_record(table), set[str]()
     for protocol in dict.fromkeys(part.protocol for part in parts):
         # `crossval --protocol leakage` keeps the run of each protocol in a folder of its own.
         folder = table.parent if (table.parent / FILE).is_file() else table.parent / protocol
         own = [part for part in parts if part.protocol == protocol]
-        known.add("folds" if (folder / "folds").is_dir() else FILE)
-        if not (folder / FILE).is_file():
-            known.add("nothing")
-        elif (folder / "folds").is_dir():
-            check_kept(folder, own, read_folds(folder), table)
-        else:
-            _check_plans(table, own, read_plans(folder))
-    if known == {"folds"}:
-        files = "plan, folds and record" if recorded else "plan and folds"
-        said = f"as stated by the {files} of this run, which agree; not recomputed from its weights"
+        plans = read_plans(folder) if (folder / FILE).is_file() else {}
+        if plans and len(own) < len(plans) * len({part.arm for part in own}):
+            raise SonoforgeError(f"{table}: an arm has no answers of a seed that {folder} has a split plan of")
+        for part in own if plans else ():
+            _check_plan(f"{table}: arm {part.arm}, seed {part.seed}", part, plans)
+        if plans and (folder / "folds").is_dir():
+            check_kept(folder, own, read_folds(folder))
+        beside.add("folds" if plans and (folder / "folds").is_dir() else FILE if plans else "")
+    said = f"{UNVERIFIED}: no record and no folds of a run lie beside this table, which may have been edited"
+    if beside == {"folds"}:
+        said = "as stated by this run's plan and folds, which agree; not recomputed from its weights"
         if not recorded and any(column for part in parts for column in part.sources):
             said = f"{UNVERIFIED} collections and devices, which only a record has; others {said}"
     elif recorded:
         said = f"as recorded by {recorded}, not recomputed here"
-    else:
-        said = f"{UNVERIFIED}: no record and no folds of a run lie beside this table, which may have been edited"
-    if known == {FILE}:
+    if beside == {FILE}:
         said += f"; its images, classes, groups and folds, but no probabilities, are those of {FILE}"
     return parts, classes, said
 
 
-def check_kept(
-    folder: Path, parts: Sequence[Predictions], folds: Mapping[Path, FoldResult], table: Path | None = None
-) -> None:
-    """Compare a run's answers with its record, plans and `read_folds`, and what training read with what was tested.
-
-    ``table`` is where the answers are from, by default the run's own table.
-    """
-    plans, table = read_plans(folder), table or folder / ANSWERS
+def check_kept(folder: Path, parts: Sequence[Predictions], folds: Mapping[Path, FoldResult]) -> None:
+    """Compare a run's answers with its record, plans and `read_folds`, and what training read with what was tested."""
     read_record(folder / ANSWERS)
-    _check_plans(table, parts, plans)
+    plans = read_plans(folder)
     for part in parts:
-        what = f"{table}: arm {part.arm}, seed {part.seed}"
-        for fold in range(plans[part.seed].folds):
+        what = f"{folder}: arm {part.arm}, seed {part.seed}"
+        for fold in range(_check_plan(what, part, plans).folds):
             path = fold_path(folder, part.arm, part.seed, fold)
             kept, own = folds.get(path) or read_fold(path), part.folds == fold
             files = [file for file, chosen in zip(part.files, own, strict=True) if chosen]
@@ -268,9 +266,7 @@ def check_kept(
             if sorted(answers) != sorted(files):
                 raise SonoforgeError(f"{what}: the images of fold {fold} are not those of {path}")
             if not np.array_equal(part.probabilities[own], np.array([answers[file] for file in files])):
-                raise SonoforgeError(
-                    f"{what}: the probabilities are not those of {path}; take the table as the run wrote it"
-                )
+                raise SonoforgeError(f"{what}: the probabilities are not those of {path}; take the run's own table")
     reads = check_reads(folds, plans)
     images = next(iter(plans.values())).images
     for check in (*origin_checks(folds, plans, reads, images), *split_checks(plans, reads, 0)):
@@ -278,30 +274,11 @@ def check_kept(
             raise SonoforgeError(f"{folder}: {check.what}: {check.found}")
 
 
-def kept_check(folder: Path, parts: Sequence[Predictions], folds: Mapping[Path, FoldResult]) -> Check:
-    """Make `check_kept`, which stops at the first fault, one of the report's comparisons."""
-    found = "equal"
-    try:
-        check_kept(folder, parts, folds)
-    except SonoforgeError as error:
-        found = str(error)
-    return Check("answers in predictions.csv against plans, folds and record", found, found == "equal")
-
-
-def _check_plans(table: Path, parts: Sequence[Predictions], plans: Mapping[int, SplitPlan]) -> None:
-    for arm in dict.fromkeys(part.arm for part in parts):  # of which a bad seed may have been removed
-        if absent := plans.keys() - {part.seed for part in parts if part.arm == arm}:
-            raise SonoforgeError(
-                f"{table}: arm {arm}: has no answers of seed {min(absent)}, but its folder a split plan"
-            )
-    for part in parts:
-        what = f"{table}: arm {part.arm}, seed {part.seed}"
-        if part.seed not in plans:
-            raise SonoforgeError(f"{what}: its folder has no split plan of this seed")
-        _check_plan(what, part, plans[part.seed])
-
-
-def _check_plan(what: str, part: Predictions, plan: SplitPlan) -> None:
+def _check_plan(what: str, part: Predictions, plans: Mapping[int, SplitPlan]) -> SplitPlan:
+    """Compare with the split plan of the same seed, and return it."""
+    if part.seed not in plans:
+        raise SonoforgeError(f"{what}: its folder has no split plan of this seed")
+    plan = plans[part.seed]
     place = {file: index for index, file in enumerate(plan.files)}
     tested = {plan.files[index] for index in plan.tested}
     if set(part.files) != tested:
@@ -319,3 +296,51 @@ def _check_plan(what: str, part: Predictions, plan: SplitPlan) -> None:
             raise SonoforgeError(f"{what}: the {name} are not the split plan's")
     if part.protocol != plan.protocol:
         raise SonoforgeError(f"{what}: the protocol is {part.protocol}, but {plan.protocol} in the split plan")
+    return plan
+
+
+# ---- the record of a table
+
+
+_EVIDENCE = ("splits*.json", "folds/*.json", "*/splits*.json", "*/folds/*.json")  # the latter two under `LEAKAGE`
+_REMEDY = "take the whole run folder, or table and record, as the run wrote them"
+
+
+def record_path(table: Path) -> Path:
+    """Return where the record of ``NAME.csv`` or ``NAME.csv.gz`` lies: ``NAME.record.json``."""
+    return table.with_name(table.name.removesuffix(".gz").removesuffix(".csv") + ".record.json")
+
+
+def write_record(table: Path) -> None:
+    """Record a table as it is now, with the plans and folds of its folder, if any."""
+    files = sorted(path for pattern in _EVIDENCE for path in table.parent.glob(pattern))
+    digests = {path.relative_to(table.parent).as_posix(): _sha256(path) for path in files}
+    date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    about = {**package_versions(["sonoforge"]), "date": date, "sha256": _sha256(table), "files": digests}
+    write_json(record_path(table), about)
+
+
+def read_record(table: Path) -> str:
+    """Return who recorded a table, in words; empty without a record.
+
+    Raises:
+        SonoforgeError: The record is damaged, or the table, a plan or a fold that lies there is not the recorded one.
+    """
+    path = record_path(table)
+    if not path.is_file():
+        return ""
+    with refusing(f"{path}: not the record of a table", _REMEDY):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        for name, expected in {table.name: record["sha256"], **record["files"]}.items():
+            file = table.parent / name
+            if file.is_file() and (found := _sha256(file)) != expected:
+                raise SonoforgeError(
+                    f"{file}: was edited: its SHA-256 is {found[:12]}..., but {expected[:12]}... in {path}; {_REMEDY}"
+                )
+        date = datetime.date.fromisoformat(record["date"])  # no other words of a record, which could claim anything
+        return f"{'crossval' if record['files'] else 'whoever kept it without its run'} on {date}"
+
+
+def _sha256(file: Path) -> str:
+    """Hash a file's text, unpacked and with plain line ends, so that neither gzip nor a checkout on Windows matters."""
+    return hashlib.sha256(read_text(file, _REMEDY).replace("\r\n", "\n").encode()).hexdigest()

@@ -18,11 +18,10 @@ from sonoforge.training.crossval import final_model, preparation
 from sonoforge.training.crossval.arms import final_name, find_arm, for_classes
 from sonoforge.training.crossval.choices import count_chosen_on, describe_choice
 from sonoforge.training.crossval.comparison import compare
-from sonoforge.training.crossval.evidence import read_answers
+from sonoforge.training.crossval.evidence import read_answers, write_record
 from sonoforge.training.crossval.fold_task import check_finished, check_images
 from sonoforge.training.crossval.options import ComparisonConfig
 from sonoforge.training.crossval.settings import ComparisonSettings, resolve
-from sonoforge.training.crossval.table_record import write_record
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.load import load_images
 from sonoforge.training.data.second_opinion import foretell

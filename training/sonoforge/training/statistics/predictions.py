@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,23 +80,14 @@ class Predictions:
             )
         ordered = self.reordered(np.array([place[file] for file in other.files]))
         if (ordered.labels != other.labels).any():
-            raise SonoforgeError(
-                "some images have another class in the other answers; compare answers to the same images"
-            )
+            raise SonoforgeError("some images have another class in the other answers; compare answers to the same")
         return ordered
 
     def reordered(self, order: Indices) -> Self:
         """Return the images at these indices (N,)."""
-        return replace(
-            self,
-            files=tuple(self.files[i] for i in order),
-            groups=self.groups[order],
-            folds=self.folds[order],
-            labels=self.labels[order],
-            probabilities=self.probabilities[order],
-            collections=pick(self.collections, order),
-            devices=pick(self.devices, order),
-        )
+        chosen: dict[str, Any] = {name: pick(getattr(self, name), order) for name in ("files", *_SOURCES.values())}
+        chosen |= {name: getattr(self, name)[order] for name in ("groups", "folds", "labels", "probabilities")}
+        return replace(self, **chosen)
 
 
 def pick(column: Sequence[str], order: Indices) -> tuple[str, ...]:
@@ -140,21 +131,20 @@ def read_predictions(path: Path) -> tuple[list[Predictions], tuple[str, ...]]:
         for row in rows:
             _check_row(path, row, classes)
             by_part.setdefault((row["arm"], row["protocol"], int(row["seed"])), []).append(row)
-        parts = []
-        for (arm, protocol, seed), own in by_part.items():
-            parts.append(
-                Predictions(
-                    arm=arm,
-                    protocol=protocol,
-                    seed=seed,
-                    files=tuple(row["file"] for row in own),
-                    groups=np.array([int(row["group"]) for row in own]),
-                    folds=np.array([int(row["fold"]) for row in own]),
-                    labels=np.array([classes.index(row["label"]) for row in own]),
-                    probabilities=np.array([[number(row[name]) for name in answers] for row in own]),
-                    **{column: tuple(row[name] for row in own) for name, column in _SOURCES.items() if name in own[0]},
-                )
+        parts = [
+            Predictions(
+                arm=arm,
+                protocol=protocol,
+                seed=seed,
+                files=tuple(row["file"] for row in own),
+                groups=np.array([int(row["group"]) for row in own]),
+                folds=np.array([int(row["fold"]) for row in own]),
+                labels=np.array([classes.index(row["label"]) for row in own]),
+                probabilities=np.array([[number(row[name]) for name in answers] for row in own]),
+                **{column: tuple(row[name] for row in own) for name, column in _SOURCES.items() if name in own[0]},
             )
+            for (arm, protocol, seed), own in by_part.items()
+        ]
     for part in parts:
         _check(path, part)
     _check_together(path, parts)
@@ -195,10 +185,8 @@ def _check(path: Path, part: Predictions) -> None:
         raise SonoforgeError(f"{what}: {part.files[worst]}: probabilities sum to {sums[worst]:.4g}, not 1")
     folds = np.unique(part.folds)
     if part.protocol != LEAVE_ONE_OUT and (len(folds) == 1) != (part.protocol in ONE_SPLIT):
-        raise SonoforgeError(
-            f"{what}: {part.protocol}: wrong number of folds, {len(folds)}: {' and '.join(ONE_SPLIT)} have 1, "
-            "others more"
-        )
+        one = f"{' and '.join(ONE_SPLIT)} have 1, others more"
+        raise SonoforgeError(f"{what}: {part.protocol}: wrong number of folds, {len(folds)}: {one}")
     if not np.array_equal(folds, np.arange(len(folds))):
         raise SonoforgeError(f"{what}: folds must be numbered 0 to {len(folds) - 1}, not {', '.join(map(str, folds))}")
     if part.protocol == LEAVE_ONE_OUT and part.collections:
@@ -220,26 +208,21 @@ def _check_together(path: Path, parts: Sequence[Predictions]) -> None:
     dealt: dict[tuple[str, int], Predictions] = {}
     tested: dict[str, Predictions] = {}
     for part in parts:
-        columns: dict[str, Iterable[object]] = {
-            "label": part.labels,
-            "group": part.groups,
-            **dict(zip(_SOURCES, part.sources, strict=True)),
-        }
+        what = f"{path}: arm {part.arm}, seed {part.seed}"
+        columns: dict[str, Iterable[object]] = {"label": part.labels, "group": part.groups}
+        columns |= dict(zip(_SOURCES, part.sources, strict=True))
         for name, column in columns.items():
             for file, value in zip(part.files, column, strict=False):  # unknown columns are empty
                 first, other = of_image.setdefault((name, file), (value, part))
                 # Near-duplicates are found anew for each seed, so groups are numbered by it.
                 if first != value and (name != "group" or part.seed == other.seed):
-                    raise SonoforgeError(
-                        f"{path}: {file}: arm {part.arm}, seed {part.seed} has another {name} than arm {other.arm}, "
-                        f"seed {other.seed}"
-                    )
+                    raise SonoforgeError(f"{what} has another {name} for {file} than {other.arm}, seed {other.seed}")
         first_arm = dealt.setdefault((part.protocol, part.seed), part)
         first_seed = part if part.protocol == "single" else tested.setdefault(part.protocol, part)  # drawn by seed
         if _folds_of(part) != _folds_of(first_arm) or set(part.files) != set(first_seed.files):
             raise SonoforgeError(
-                f"{path}: arm {part.arm}, seed {part.seed} has other images than the first of {part.protocol}, arm "
-                f"{first_seed.arm}, seed {first_seed.seed}, or other folds than arm {first_arm.arm}"
+                f"{what} has other images than the first of {part.protocol}, arm {first_seed.arm}, seed "
+                f"{first_seed.seed}, or other folds than arm {first_arm.arm}"
             )
 
 

@@ -76,6 +76,7 @@ class WholeRun:
 def read_run(folder: Path, cache: ImageCache, audited: Record, results: Record) -> WholeRun:
     """Read a run folder, and check its results against it."""
     parts, classes = read_predictions(folder / ANSWERS)
+    evidence.read_record(folder / ANSWERS)
     plans = evidence.read_plans(folder)
     arms, split = results["arms"], results["split"]
     folds = evidence.read_folds(folder)
@@ -86,7 +87,6 @@ def read_run(folder: Path, cache: ImageCache, audited: Record, results: Record) 
         *evidence.origin_checks(folds, plans, reads, cache.contents),
         *evidence.split_checks(plans, reads, near_duplicates),
         *evidence.check_predictions(parts, arms, len(next(iter(plans.values())).tested)),
-        evidence.kept_check(folder, parts, folds),
     ]
     facts = RunFacts(
         protocol=results["protocol"],
