@@ -10,9 +10,12 @@ from sonoforge.export.bundle.generator import bundle_from_checkpoint
 from sonoforge.export.formats.table import choose
 from sonoforge.export.formats.triton import check_repository, write_repository
 from sonoforge.export.settings import ExportConfig
+from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.classification import ClassifierManifest
+from sonoforge.runtime.bundle.files import SIGNATURE
 from sonoforge.runtime.bundle.manifest import Manifest
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
+from sonoforge.runtime.bundle.signing import read_key
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.model_folder import check_model
 from sonoforge.training.devices import keep_freed_memory
@@ -71,6 +74,8 @@ def check(settings: ExportConfig) -> Plan:
     choose(settings.formats, generators=is_generator)
     if settings.triton:
         check_repository(Path(settings.triton))
+    if settings.sign:
+        read_key(Path(settings.sign), private=True)
     checkpoint = None
     if is_generator:
         measured = best_checkpoint(source / "checkpoints")
@@ -96,6 +101,9 @@ def export_run(settings: ExportConfig) -> Exported:
         rows = bundle_from_bundle(open_bundle(source), folder, settings.formats, settings.data, evidence)
     else:
         rows = bundle_from_run(source, folder, settings.formats, settings.data, evidence)
+    if settings.sign:
+        signature = read_key(Path(settings.sign), private=True).sign((folder / "manifest.json").read_bytes())
+        atomic.write_bytes(folder / SIGNATURE, signature)
     if target:
         write_zip(folder, target)
     models = write_repository(folder, Path(settings.triton)) if settings.triton else []

@@ -40,4 +40,5 @@ class ExportConfig:
     )
     out: str = option("", help="folder of the bundle (default: RUN/bundle)", metavar="FOLDER")
     zip: bool = option(False, help="also pack the bundle as OUT.zip")
+    sign: str = setting("", "export.sign", help="PEM file of an Ed25519 private key to sign the bundle with")
     triton: str = setting("", "export.triton", help="folder: also write the ONNX files as Triton's model repository")

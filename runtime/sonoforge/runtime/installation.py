@@ -96,8 +96,10 @@ def _own_parts(problems: list[str]) -> tuple[dict[str, str] | None, dict[str, st
 
     bundle = None
     try:
-        manifest = open_bundle().manifest
-        bundle = {"name": manifest.name, "version": manifest.version}
+        found = open_bundle()
+        bundle = {"name": found.manifest.name, "version": found.manifest.version}
+        if not found.is_shipped:
+            problems.append(f"{found.path}: was changed, so it is not the bundle shipped; install sonoforge again")
     except SonoforgeError as error:
         problems.append(str(error))
     return bundle, {name: missing(name).removeprefix(f"{name}: ") for name in RUNNERS}

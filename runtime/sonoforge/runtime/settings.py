@@ -180,6 +180,7 @@ class VerifyConfig:
     """Settings of ``sonoforge verify``."""
 
     bundle: str = argument("", help="folder or .zip of a bundle (default: the shipped one)")
+    key: str = option("", help="it must be signed with this Ed25519 key (the public one)", metavar="PEM")
     trust: bool = trust_option()
 
 

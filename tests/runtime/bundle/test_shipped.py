@@ -11,6 +11,7 @@ from PIL import Image, ImageFilter
 
 from program import succeed
 from sonoforge.runtime.bundle.generation import GeneratorManifest
+from sonoforge.runtime.bundle.manifest import DIGEST, SHIPPED_DIGESTS, Manifest
 from sonoforge.runtime.bundle.reader import SHIPPED, SHIPPED_GENERATOR, open_bundle
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.trust import Cause
@@ -30,9 +31,13 @@ UNLIKE = (Cause.OTHER_KIND, Cause.UNLIKE_TRAINING)
 
 
 def test_they_verify_and_are_small_enough_to_ship() -> None:
+    found = {}
     for folder, most in ((SHIPPED, 13_000_000), (SHIPPED_GENERATOR, 2_300_000)):
-        assert succeed("verify", folder).json["ok"]
+        bundle, done = open_bundle(folder, Manifest), succeed("verify", folder).json
+        found[bundle.manifest.title] = bundle.manifest.raw[DIGEST]
+        assert done["ok"]
         assert sum(path.stat().st_size for path in folder.iterdir()) <= most
+    assert found == SHIPPED_DIGESTS, f"a bundle was made again: let SHIPPED_DIGESTS of bundle/manifest.py be {found}"
 
 
 def test_its_card_tells_the_left_out_figures_of_its_manifest() -> None:

@@ -14,10 +14,11 @@ from PIL import Image, ImageOps
 from corners import corners
 from program import sonoforge
 from scans import write_set
-from sonoforge.runtime.bundle.reader import Bundle, open_bundle
+from sonoforge.runtime.bundle.reader import open_bundle
 from sonoforge.runtime.errors import GateError
-from sonoforge.training.classifier import initial_weights
+from sonoforge.training.classifier import initial_weights, trained_on
 from sonoforge.training.classifier.initial_weights import choose_weights
+from sonoforge.training.classifier.model_folder import Origin
 from sonoforge.training.classifier.trained_on import collection_names, find_seen, refuse_seen, write_signatures
 from sonoforge.training.crossval.choices import count_chosen_on
 from sonoforge.training.data.cache import open_cache
@@ -137,15 +138,13 @@ def test_equal_pixels_are_seen_where_there_is_nothing_to_recognise(
     cache = open_cache(read_dataset(root), 64, tmp_path)
     bundle = open_bundle()
     assert find_seen(bundle, cache) == []
-    read = Bundle.arrays
+    read = trained_on.read_origins
 
-    def with_ours(own: Bundle[Any], name: str, kinds: dict[str, Any]) -> dict[str, Any]:
-        stored = read(own, name, kinds)
-        if "hashes" in stored:
-            stored["hashes"][0] = list(bytes.fromhex(cache.hashes[0][:16]))
-        return stored
+    def with_ours(*given: Any) -> list[Origin]:
+        (_, *own), *others = read(*given)
+        return [(cache.hashes[0][:16], own[0], own[1]), *others]
 
-    monkeypatch.setattr(Bundle, "arrays", with_ours)
+    monkeypatch.setattr(trained_on, "read_origins", with_ours)
     assert [seen.why for seen in find_seen(bundle, cache)] == ["training image 1 of BUSI (normal), the same pixels"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from sonoforge.training.classifier.trust import (
     record_trust,
     tail_limits,
 )
+from sonoforge.training.statistics.decision import choose_abstention
 from sonoforge.training.statistics.predictions import Predictions
 
 
@@ -63,6 +65,13 @@ def answers(count: int, rng: np.random.Generator) -> Predictions:
     )  # fmt: skip
 
 
+def found(judged: HeldOutTrust, part: Predictions) -> dict[str, Any]:
+    """Limits and policy, as the figures of held-out answers have them."""
+    median, threshold = tail_limits(np.array(judged.distances))
+    abstention = choose_abstention(part, part.probabilities)
+    return {"median": median, "threshold": threshold, "policy": {"always": False, **abstention._asdict()}}
+
+
 def test_limits_are_those_of_the_held_out_images() -> None:
     rng = np.random.default_rng(3)
     held_out = answers(400, rng)
@@ -71,7 +80,7 @@ def test_limits_are_those_of_the_held_out_images() -> None:
     looks = TrainingSigns(
         np.linspace(1, -1, ROWS), 0.04, rng.uniform(0.1, 0.5, 300), rng.uniform(0.1, 0.2, 300), "other"
     )
-    record = record_trust(judged, held_out, looks, held_out.probabilities)
+    record = record_trust(judged, held_out, looks, found(judged, held_out))
     _, checks = read_trust({"method": "ppca-mahalanobis", **record})  # the runtime's reader accepts it
     assert (near > checks.neighbours.threshold).mean() == pytest.approx(0.05, abs=2 / 400)
     assert record["median"] == np.median(distances)
@@ -82,7 +91,7 @@ def test_limits_are_those_of_the_held_out_images() -> None:
     assert checks.white == 0.04
     assert checks.grain == pytest.approx(np.median(looks.grain) / 5)
     uneven = looks._replace(grain=rng.uniform(-0.1, 0.5, 300))  # of another kind of images: nothing to tell by
-    assert record_trust(judged, held_out, uneven, held_out.probabilities)["checks"]["grain"] is None
+    assert record_trust(judged, held_out, uneven, found(judged, held_out))["checks"]["grain"] is None
     assert checks.upright == tuple(looks.upright)
 
 
@@ -112,7 +121,7 @@ def test_images_without_a_top_are_never_called_upside_down() -> None:
     held_out = answers(100, rng)
     looks = TrainingSigns(fitted.upright, 0.04, rng.uniform(0.1, 0.5, 100), np.full(100, 0.01), "other")
     _, checks = read_trust(
-        {"method": "ppca-mahalanobis", **record_trust(judged, held_out, looks, held_out.probabilities)}
+        {"method": "ppca-mahalanobis", **record_trust(judged, held_out, looks, found(judged, held_out))}
     )
     assert not np.any(upright_score(speckle, checks.upright) < 0)
     assert "upside down" not in {row["flag"] for row in describe_causes(held_out, judged)}

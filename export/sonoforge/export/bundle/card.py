@@ -22,13 +22,19 @@ def table(key: str, rows: Iterable[object], /, **facts: object) -> str:
 
 
 def replace_files(card: str, manifest: ManifestJson) -> str:
-    """Return the card with its table of model files, from ``parity.formats``, before the last section."""
+    """Return the card with its table of model files, from ``parity.formats``, before the last section.
+
+    What was computed again, ``evaluation.checked``, is said before the first.
+    """
     task, formats = manifest["task"], manifest["parity"]["formats"].values()
     images = dict.fromkeys(row["images"] for row in formats if "images" in row)
     checked_on = f" Checked on {'; '.join(images)}." if images else ""
     section = "\n\n".join([FILES, WORDS.plain(task) + checked_on, table("files", formats, task=task)]) + "\n"
     sections = re.split(r"^(?=## )", card, flags=re.MULTILINE)
     kept = [section for section in sections if not section.startswith(FILES)]
+    if checked := manifest.get("evaluation", {}).get("checked"):
+        stated = " ".join(WORDS.plain("stated", **checked).split())
+        kept[0] = re.sub(r"^\*\*Figures .*\n\n", "", kept[0], flags=re.MULTILINE) + f"{stated}\n\n"
     return "".join([*kept[:-1], section + "\n", kept[-1]])
 
 

@@ -39,9 +39,11 @@ from sonoforge.training.classifier.model_folder import (
     ModelRecord,
     lacking,
     load_model,
+    read_origins,
 )
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.run_folder import CONFIG, read_config
+from sonoforge.training.statistics.results import Record
 
 
 def network_of(members: Sequence[Any], record: ModelRecord) -> BundleGraph:
@@ -183,19 +185,28 @@ def bundle_from_run(
         evidence: Runs of the same recipe whose tables go into the card, see `evidence`.
     """
     names = choose(formats)
-    members, record, arrays = load_model(run / "model")
-    record = with_evidence(record, evidence)
+    members, own, arrays = load_model(run / "model")
+    signatures = (run / "model" / SIGNATURES).read_bytes()
+    origins = read_origins(f"{run / 'model' / SIGNATURES}", signatures, own.classes, own.training["collections"])
+    record = with_evidence(own, evidence, origins)
     with replacing_bundle(folder, TASK) as fresh:
         settings = read_config(run) if (run / CONFIG).is_file() else {}
         judged = JudgedModel(record.classes, record.training, arrays.parity_pixels, record.preprocessing)
         images = find_images(data, run, settings, judged)
-        files = {SIGNATURES: (run / "model" / SIGNATURES).read_bytes()}
+        files = {SIGNATURES: signatures}
         graph = network_of(members, record)
         if len(members) == 1 and "backbone" not in record.training:  # for `--weights BUNDLE`
             means, variances = folded_statistics(members[0])
             files["batch-norm.npz"] = npz({"means": means.numpy(), "variances": variances.numpy()})
         fill_bundle(graph, record, arrays, files, fresh)
         exported = _prepare(open_bundle(fresh), graph, images, arrays.parity_pixels)
+        try:
+            from sonoforge.export.bundle.recomputed import recompute  # noqa: PLC0415 - has packages of its own
+
+            checked = recompute(run, own, origins, images, exported.reference["logits"])
+        except ModuleNotFoundError as error:
+            checked = {"why": f"{error.name} is not installed, which sonoforge[train] brings"}
+        _state(fresh, run.resolve().name, checked)
         return add_formats(fresh, exported, names, formats)
 
 
@@ -211,14 +222,27 @@ def bundle_from_bundle(
             atomic.write_bytes(fresh / name, bundle.read(name))
         graph, manifest = read_network(bundle), bundle.manifest.raw
         if evidence:
-            record = with_evidence(read_record(bundle, graph), evidence)
+            stored, collections = bundle.read(SIGNATURES), manifest["training"]["collections"]
+            origins = read_origins(f"{bundle.path}: {SIGNATURES}", stored, bundle.classes, collections)
+            record = with_evidence(read_record(bundle, graph), evidence, origins)
             card = classifier_card(record).encode()  # `add_formats` adds the table of files
             files = {**manifest["files"], "MODEL_CARD.md": file_entry(card)}
             manifest = {**manifest, "evaluation": {**record.evaluation, **record.elsewhere}, "files": files}
             atomic.write_bytes(fresh / "MODEL_CARD.md", card)
         write_manifest(fresh, manifest)
+        origin = bundle.manifest.origin and f" ({bundle.manifest.origin})"
+        _state(fresh, f"the bundle {bundle.manifest.title}{origin}", {"why": "a bundle keeps no answers"})
         exported = _prepare(open_bundle(fresh), graph, images, None)
         return add_formats(fresh, exported, names, formats)
+
+
+def _state(folder: Path, by: str, checked: Record) -> None:
+    """Enter what was computed again, see `recomputed`, and by whom the rest is stated; `add_formats` says it."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    others = [manifest["evaluation"].get(kind, {}) for kind in ("left_out", "sealed")]
+    cited = [own["by"] for own in others if "by" in own]
+    manifest["evaluation"]["checked"] = {"by": by, **checked, "cited": cited}
+    write_manifest(folder, manifest)
 
 
 def fill_bundle(

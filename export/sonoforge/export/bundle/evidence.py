@@ -1,18 +1,14 @@
 """Collect evidence from other runs for a bundle's card: sealed folds, left-out collections, `evaluate`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sonoforge.runtime.errors import SonoforgeError, refusing
-from sonoforge.training.classifier.model_folder import ModelRecord
-from sonoforge.training.data.split_plan import FILE as SPLITS
+from sonoforge.training.classifier.model_folder import ModelRecord, Origin
 from sonoforge.training.gan.checkpoint import Description
 from sonoforge.training.run_folder import RESULTS, read_results
-from sonoforge.training.statistics.predictions import ANSWERS, read_predictions
 from sonoforge.training.statistics.results import LEAVE_ONE_OUT, Record
 from sonoforge.training.statistics.tables import evaluate
 
@@ -20,26 +16,20 @@ _SHOWN = ("kid", "fid", "precision", "recall", "density", "coverage", "spectrum"
 _FREE = ("test_curves", "teachers")  # may differ: the first changes no network, the card states the second
 
 
-def with_evidence(record: ModelRecord, folders: Sequence[Path]) -> ModelRecord:
+def with_evidence(record: ModelRecord, folders: Sequence[Path], origins: Sequence[Origin]) -> ModelRecord:
     """Return the record with tables from these runs, replacing its tables of the same kind.
 
     The runs are of ``crossval`` with the protocols ``leave-one-collection-out`` and ``sealed``.  Runs of another kind,
-    or of networks trained differently from the bundle's, are refused; only the number of teachers may differ.
+    or of networks trained differently from the bundle's, are refused; only the number of teachers may differ.  Figures
+    are those of the answers that a run keeps, whatever its summary says; ``origins`` are of the training images.
     """
     elsewhere: Record = {}
     teachers: dict[str, int] = {}
     for folder in folders:
         if not (folder / RESULTS).is_file():
             raise SonoforgeError(f"{folder}: has no {RESULTS}; give a finished run")
-        results = read_results(folder)
-        kind = {LEAVE_ONE_OUT: "left_out", "sealed": "sealed"}.get(str(results.get("protocol")))
-        if kind is None:
-            raise SonoforgeError(
-                f"{folder}: has no sealed folds or left-out collections; give a run of crossval --protocol "
-                f"{LEAVE_ONE_OUT} or sealed"
-            )
-        elsewhere[kind] = _by_collection(folder, results, record)
-        teachers[kind] = results["classifier"]["teachers"]
+        kind, number, table = _by_collection(folder, record, origins)
+        elsewhere[kind], teachers[kind] = table, number
     other = {kind: number for kind, number in teachers.items() if number != record.training["settings"]["teachers"]}
     before = {kind: number for kind, number in record.elsewhere.get("teachers", {}).items() if kind not in teachers}
     merged = {**record.elsewhere, **elsewhere, "teachers": {**before, **other}}
@@ -48,47 +38,25 @@ def with_evidence(record: ModelRecord, folders: Sequence[Path]) -> ModelRecord:
     return replace(record, elsewhere=merged)
 
 
-def _by_collection(folder: Path, results: Mapping[str, Any], record: ModelRecord) -> Record:
-    arm = record.training["arm"]
-    if arm not in results["arms"]:
-        raise SonoforgeError(f"{folder}: has the arms {', '.join(results['arms'])}, not the bundle's, {arm}")
-    was, settings = record.training["settings"], results["classifier"]
-    pairs: dict[str, tuple[Any, Any]] = {"weights": (results["weights"], record.training["weights"])}
-    pairs |= {name: (settings.get(name), was.get(name)) for name in {**was, **settings} if name not in _FREE}
-    for name, (found, expected) in pairs.items():  # figures of others would not describe the bundle's network
-        if found != expected:
-            raise SonoforgeError(
-                f"{folder}: {name} is {found!r}, but {expected!r} in the bundle's training; give a run of the same "
-                "recipe"
-            )
-    figures = _recomputed(folder, results, arm)
-    own = [row for row in figures.get("by_source", []) if row["kind"] == "collection"]
-    return {"seed": figures["seeds"]["seeds"][0], "collections": own}
-
-
-def _recomputed(folder: Path, results: Mapping[str, Any], arm: str) -> Mapping[str, Any]:
-    """Return an arm's figures from the run's kept answers, not from its summary, which must cover the same folds."""
+def _by_collection(folder: Path, record: ModelRecord, origins: Sequence[Origin]) -> tuple[str, int, Record]:
+    """Return the kind of a run, its number of teachers, and its table."""
     # Imported here, because an export without evidence needs none of cross-validation's packages.
-    from sonoforge.training.crossval.evidence import check_kept, read_folds  # noqa: PLC0415
-    from sonoforge.training.crossval.fold_task import fold_path  # noqa: PLC0415
+    from sonoforge.export.bundle.recomputed import check_answers  # noqa: PLC0415
+    from sonoforge.training.crossval.fold_task import fold_path, read_fold  # noqa: PLC0415
 
-    parts, classes = read_predictions(folder / ANSWERS)
-    if not (folder / SPLITS).is_file():
-        raise SonoforgeError(f"{folder}: has no split plan; give the whole folder of a run of crossval")
-    folds = read_folds(folder)
-    check_kept(folder, parts, folds)
-    parts = [part for part in parts if part.arm == arm]
-    for part in parts:
-        if part.protocol != results["protocol"]:
-            raise SonoforgeError(
-                f"{folder}: the protocol is {results['protocol']} in {RESULTS}, but {part.protocol} in {ANSWERS}"
-            )
-        for fold in np.unique(part.folds).tolist():
-            file = fold_path(folder, arm, part.seed, fold)
-            if folds[file].made_from.settings["classifier"] != results["classifier"]:
-                raise SonoforgeError(f"{file}: was not trained with the settings in {RESULTS}")
-    figures: Mapping[str, Any] = evaluate(parts, classes)["arms"][arm]
-    return figures
+    parts, classes = check_answers(folder, record, origins, _FREE)
+    arm = record.training["arm"]
+    kind = {LEAVE_ONE_OUT: "left_out", "sealed": "sealed"}.get(parts[0].protocol) if parts else ""
+    if not kind:
+        raise SonoforgeError(
+            f"{folder}: has no sealed folds or left-out collections of the bundle's arm, {arm}; give a run of crossval "
+            f"--protocol {LEAVE_ONE_OUT} or sealed"
+        )
+    figures = evaluate(parts, classes)["arms"][arm]
+    own = [row for row in figures.get("by_source", []) if row["kind"] == "collection"]
+    made = read_fold(fold_path(folder, arm, parts[0].seed, 0)).made_from
+    table = {"by": folder.resolve().name, "seed": parts[0].seed, "collections": own}
+    return kind, made.settings["classifier"]["teachers"], table
 
 
 def read_measured(run: Path, about: Description) -> dict[str, Any]:
@@ -105,6 +73,7 @@ def read_measured(run: Path, about: Description) -> dict[str, Any]:
         )
     copies = results["copies"]
     return {
+        "by": run.resolve().name,
         "images": results["fake"]["images"],
         "real": f"{results['real']['source']}, {results['protocol']['resize of real images']}",
         "per_set": results["n"],

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sonoforge.runtime import atomic
-from sonoforge.runtime.bundle.files import zip_bytes
+from sonoforge.runtime.bundle.files import SIGNATURE, zip_bytes
 from sonoforge.runtime.bundle.manifest import FORMAT_VERSION, Manifest, with_digest
 from sonoforge.runtime.bundle.reader import manifest_kind, open_bundle
 from sonoforge.runtime.errors import SonoforgeError, refusing
@@ -43,7 +43,7 @@ def refuse_other_folder(folder: Path, task: str) -> None:
         return
     with refusing(f"{folder}: exists but is not a bundle", "choose another folder"):
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        known, found = {"manifest.json", *manifest["files"]}, manifest_kind(manifest["task"])
+        known, found = {"manifest.json", SIGNATURE, *manifest["files"]}, manifest_kind(manifest["task"])
     if found.task != task:
         raise SonoforgeError(
             f"{folder}: holds {found.owner}'s bundle, not {manifest_kind(task).owner}'s; choose another folder"
@@ -133,7 +133,9 @@ def write_zip(folder: Path, target: Path) -> int:
         raise SonoforgeError(f"{target}: the name must end in .zip")
     bundle = open_bundle(folder, Manifest)
     contents = {name: bundle.read(name) for name in bundle.manifest.files}
-    contents["manifest.json"] = (folder / "manifest.json").read_bytes()
+    contents |= {
+        name: (folder / name).read_bytes() for name in ("manifest.json", SIGNATURE) if (folder / name).is_file()
+    }
     packed = zip_bytes(contents)
     atomic.write_bytes(target, packed)
     return len(packed)

@@ -72,6 +72,7 @@ class GateImages(NamedTuple):
     sealed: NDArray[np.float64] | None
     source: str  # description, for the record
     distinct: int  # number of images before variants
+    hashes: tuple[str, ...] = ()  # content hash of each, empty of a variant; none where unknown
 
 
 def find_images(data: str, run: Path | None, settings: Mapping[str, Any], model: JudgedModel) -> GateImages:
@@ -143,6 +144,7 @@ def _from_cache(cache: ImageCache, run: Path | None, model: JudgedModel) -> Gate
         _sealed(run, names, model, cache) if same_classes and run is not None else None,
         f"{len(chosen)} {kind}",
         len(chosen),
+        tuple(cache.hashes[index] for index in chosen),
     )
 
 
@@ -178,6 +180,7 @@ def _enough(images: GateImages, preprocessing: Preprocessing) -> GateImages:
         None if images.sealed is None else images.sealed.repeat(changes, 0),
         f"{images.source}, {len(originals)} variants",
         count,
+        tuple(name if change == 0 else "" for name in images.hashes for change in range(changes)),
     )
 
 

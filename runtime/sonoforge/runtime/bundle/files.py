@@ -24,6 +24,9 @@ from sonoforge.runtime.errors import SonoforgeError, refusing
 if TYPE_CHECKING:
     import zipfile
 
+SIGNATURE = "manifest.json.sig"
+"""The signature of ``manifest.json``, which no manifest can list; see `signing`."""
+
 _MAX_MANIFEST_BYTES = 4_000_000
 _MAX_ARRAY_BYTES = 100_000_000  # of one file: eight images of 1024 x 1024 pixels, float32
 _MAX_ZIP_ENTRIES = 1000
@@ -49,6 +52,11 @@ def read_manifest(path: Path) -> bytes:
     if len(data) > _MAX_MANIFEST_BYTES:
         raise BundleError(f"{path}: manifest.json: larger than {_MAX_MANIFEST_BYTES} bytes")
     return data
+
+
+def read_signature(path: Path) -> bytes:
+    """Read `SIGNATURE`, the 64 bytes of RFC 8032 (5.1.6) and one more if it is too long."""
+    return _read_member(path, SIGNATURE, 64)
 
 
 def check_sizes(path: Path, files: Mapping[str, FileEntry]) -> None:

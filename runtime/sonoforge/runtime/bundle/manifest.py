@@ -25,6 +25,14 @@ LONGEST_TEXT = 1000
 DIGEST = "digest"
 """Key of the manifest that holds the SHA-256 of all other keys."""
 
+SHIPPED_DIGESTS = {
+    "mobilenetv2-breast-ultrasound 1.0.0": "5865b351b4855a49191cc2b6f60314f28130fa1c5c35e70fabaafbb46550f395",
+    "sonoforge-projected-bus-bra+busi+breast step-8125": (
+        "099bb5be23c771c966b8f7517b1dc2d31ba15a5c8dca5f1948376a3ddd70571e"
+    ),
+}
+"""The `DIGEST` of each shipped bundle by name and version, so that an edited copy is not taken for it."""
+
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _FORMAT = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -82,6 +90,19 @@ class Manifest:
     def parse(cls, raw: dict[str, Any]) -> Manifest:
         """Check the values of a document with exactly this task's keys."""
         raise NotImplementedError
+
+    @property
+    def title(self) -> str:
+        """The model's name and version."""
+        return f"{self.name} {self.version}"
+
+    @property
+    def origin(self) -> str:
+        """Whether it is of the shipped bundle whose name and version it has; empty if it has those of none."""
+        if self.title not in SHIPPED_DIGESTS:
+            return ""
+        is_shipped = self.raw.get(DIGEST) in SHIPPED_DIGESTS.values()
+        return "shipped with sonoforge" if is_shipped else f"not the bundle shipped as {self.title}"
 
     @property
     def identity(self) -> dict[str, str]:

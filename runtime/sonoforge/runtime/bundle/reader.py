@@ -16,6 +16,7 @@ from sonoforge.runtime.bundle.files import BundleError, DamagedBundleError
 from sonoforge.runtime.bundle.manifest import (
     DIGEST,
     FORMAT_VERSION,
+    SHIPPED_DIGESTS,
     ArrayKind,
     Manifest,
     ManifestError,
@@ -69,8 +70,8 @@ class Bundle(Generic[Kind_co]):
 
     @property
     def is_shipped(self) -> bool:
-        """Whether it is the bundle shipped with sonoforge."""
-        return self.path.resolve() == SHIPPED.resolve()
+        """Whether it is a bundle shipped with sonoforge, wherever it lies."""
+        return self.manifest.raw[DIGEST] in SHIPPED_DIGESTS.values()
 
     def read(self, name: str) -> bytes:
         """Read one file, checked against its size and SHA-256.

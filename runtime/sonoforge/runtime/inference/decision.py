@@ -197,6 +197,8 @@ def in_words(manifest: ClassifierManifest, clinic: Clinic) -> list[str]:
         "cannot be ruled out. A probability is not the verdict: each class has a limit of its own for being ruled out, "
         "so one at 59 % may stand alone and one at 87 % may not."
     )
+    if manifest.origin.startswith("not"):
+        sentences.append(f"The bundle is {manifest.origin}.")
     return [*sentences, *[GUESSES] * manifest.guesses, about_sets]
 
 

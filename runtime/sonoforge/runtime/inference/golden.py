@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,11 +47,17 @@ Checked = tuple[list[str], dict[str, Any], Rows]
 """Problems, what the golden inputs gave, and a row for each further format."""
 
 
-def verify(path: str = "", trust: bool = False) -> dict[str, Any]:
+def verify(path: str = "", trust: bool = False, key: str = "") -> dict[str, Any]:
     """Check that a bundle is complete and gives the same answers on this machine; an empty path: the shipped one.
 
     Every file is compared with its SHA-256, then the golden inputs are run and compared with the outputs that the
     exporter recorded. For a generator, golden images are drawn from their seeds with every file that can run here.
+    Nothing of this tells who made the bundle, or whether the figures of its card are true.
+
+    Args:
+        path: Folder or ``.zip``.
+        trust: Whether files that are programs may run.
+        key: Public key that must have signed it, see `signing`; empty: it need not be signed.
 
     Returns:
         What ``sonoforge verify --json`` prints, see ``sonoforge settings verify``.
@@ -67,6 +74,7 @@ def verify(path: str = "", trust: bool = False) -> dict[str, Any]:
         result |= {
             "problems": problems + [row["reason"] for row in formats.values() if row["status"] == "failed"],
             "golden": golden,
+            "figures": _who_states(bundle, key),
             "model": bundle.manifest.identity,
             "provider": CPU,
             "formats": formats,
@@ -77,6 +85,19 @@ def verify(path: str = "", trust: bool = False) -> dict[str, Any]:
             raise
         result["problems"].append(str(error))
     return result | {"ok": not result["problems"]}
+
+
+def _who_states(bundle: Bundle[Manifest], key: str) -> str:
+    """Say whose the figures of a bundle's card are; raise `BundleError` if ``key`` did not sign it."""
+    if key:
+        from sonoforge.runtime.bundle.signing import check_signature  # noqa: PLC0415 - for the few with a key
+
+        check_signature(bundle.path, Path(key))
+        return f"signed with {key}"
+    if bundle.is_shipped:
+        return bundle.manifest.origin
+    known = f", which is {bundle.manifest.origin}" if bundle.manifest.origin else ""
+    return f"as stated by {bundle.manifest.title}{known}: nothing here proves them; --key asks who signed them"
 
 
 def _versions() -> dict[str, str]:

@@ -16,7 +16,7 @@ def main(config: DoctorConfig) -> Outcome:
     say("            free disk here: %.1f GB", here["free_disk_bytes"] / 1e9)
     say("base        %s", ", ".join(f"{name} {version or 'MISSING'}" for name, version in report["base"].items()))
     if report["bundle"]:
-        say("bundle      %s %s, shipped", report["bundle"]["name"], report["bundle"]["version"])
+        say("bundle      %s %s", report["bundle"]["name"], report["bundle"]["version"])
     known = f", each by  {install_extra('NAME')}" if report["extras"] else ": unknown, as sonoforge is not installed"
     say("\nextras%s", known)
     for name, extra in report["extras"].items():

@@ -10,7 +10,7 @@ from sonoforge.runtime.settings import VerifyConfig
 
 def main(config: VerifyConfig) -> Outcome:
     """Check one bundle."""
-    result = verify(config.bundle, config.trust)
+    result = verify(config.bundle, config.trust, config.key)
     show(result)
     if not result["ok"]:
         return Outcome(result, exit_code=1)
@@ -23,7 +23,8 @@ def show(result: dict[str, Any]) -> None:
     say("bundle    %s", result["bundle"])
     if "model" in result:
         say("model     %s %s, sha256 %s", *(result["model"][key] for key in ("name", "version", "sha256")))
-        say("files     %d, every size and SHA-256 as stated", len(result["files"]))
+        say("files     %d, every size and SHA-256 as its manifest states", len(result["files"]))
+        say("figures   %s", result["figures"])
         say("golden    %d images, tolerance %g", result["golden"]["images"], result["golden"]["tolerance"])
         for name, difference in result["golden"]["max_abs_difference"].items():
             say("          %-13s max. difference %.2g", name, difference)

@@ -17,7 +17,7 @@ from sonoforge.models.backbones import is_torchvision, load_plain, plain_state
 from sonoforge.models.mobilenetv2 import import_torchvision, load_folded, mobilenet_v2, restore_batch_norm
 from sonoforge.runtime.bundle.classification import BREAST_ULTRASOUND, ClassifierManifest
 from sonoforge.runtime.bundle.manifest import ArrayKind
-from sonoforge.runtime.bundle.reader import SHIPPED, Bundle, open_bundle
+from sonoforge.runtime.bundle.reader import Bundle, open_bundle
 from sonoforge.runtime.errors import SonoforgeError, refusing
 from sonoforge.training.classifier.backbone import MOBILENET, Network
 from sonoforge.training.data.cache import ImageCache
@@ -122,6 +122,14 @@ def weights_digest(choice: str, network: Network = MOBILENET) -> str:
     return digest if network.is_default else f"{network.recorded}: {digest}"
 
 
+def is_of(source: str, digest: str) -> bool:
+    """Whether initial weights described by `Backbone.source`, as in a record, can have this `weights_digest`."""
+    own = digest.rpartition(": ")[2]  # without the name of another network
+    if own in ("", "none"):
+        return "--weights none" in source
+    return source.startswith(("torchvision ", "timm ")) if own == "imagenet" else own in source
+
+
 def _pretrained(network: Network, digest: str) -> Backbone:
     """Let torchvision or timm download its weights of a network."""
     title = "torchvision's MobileNetV2" if network.is_default else network.name
@@ -203,8 +211,8 @@ def _network_of(bundle: Bundle[ClassifierManifest], cache: ImageCache, digest: s
     if bundle.classes != cache.dataset.classes:
         state = {key: value for key, value in state.items() if key.startswith("features.")}
     data = bundle.manifest.raw["training"]["data"]
-    which = "shipped bundle" if bundle.path == SHIPPED else f"bundle {bundle.path.name}:"
-    source = f"{which} {bundle.manifest.name} {bundle.manifest.version} (trained on {data})"
+    which, by = ("shipped bundle", "") if bundle.is_shipped else (f"bundle {bundle.path.name}:", " as it states,")
+    source = f"{which} {bundle.manifest.title} (trained on {data},{by} {digest})"
     return Backbone(state, source, digest)
 
 

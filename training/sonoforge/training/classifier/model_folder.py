@@ -25,7 +25,8 @@ from sonoforge.models import DEFAULT
 from sonoforge.models.backbones import plain_names, plain_state
 from sonoforge.models.mobilenetv2 import OutlineHead
 from sonoforge.runtime import atomic
-from sonoforge.runtime.bundle.files import npz
+from sonoforge.runtime.bundle.files import checked_arrays, load_arrays, npz
+from sonoforge.runtime.bundle.manifest import ArrayKind
 from sonoforge.runtime.errors import DAMAGED, SonoforgeError, refusing
 from sonoforge.runtime.images.preprocessing import IMAGENET, Preprocessing
 from sonoforge.training.classifier.backbone import Network
@@ -35,6 +36,28 @@ SIGNATURES = "image-signatures.npz"
 OUTLINES = "outlines.safetensors"
 HASH_PREFIX = 16
 """Number of hex digits that a bundle keeps of each training image's content hash."""
+
+
+Origin = tuple[str, str, str]
+"""Of a training image: the first `HASH_PREFIX` digits of its content hash, its class and its collection."""
+
+
+_ORIGINS = {
+    "labels": ArrayKind(np.uint8, (None,)),
+    "collections": ArrayKind(np.uint8, (None,)),
+    "hashes": ArrayKind(np.uint8, (None, HASH_PREFIX // 2)),
+}
+
+
+def read_origins(where: str, data: bytes, classes: Sequence[str], collections: Sequence[str]) -> list[Origin]:
+    """Return the origin of each training image from the content of `SIGNATURES`; ``where`` is for messages."""
+    with refusing(f"{where}: not the training images of this model", "take it from its source again"):
+        stored = checked_arrays(load_arrays(where, data), where, _ORIGINS)
+        hashes, labels, places = (stored[name] for name in ("hashes", "labels", "collections"))
+        return [
+            (bytes(row).hex(), classes[label], collections[place])
+            for row, label, place in zip(hashes, labels, places, strict=True)
+        ]
 
 
 # What a model card needs of `ModelRecord.training` and `ModelRecord.evaluation`, see `statistics.tables.describe_arm`.

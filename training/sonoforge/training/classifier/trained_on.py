@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.files import npz
 from sonoforge.runtime.bundle.manifest import ArrayKind
-from sonoforge.runtime.bundle.reader import SHIPPED, Bundle
+from sonoforge.runtime.bundle.reader import Bundle
 from sonoforge.runtime.errors import GateError, name_some
 from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.runtime.images.repeats import detail_of
 from sonoforge.runtime.images.sketches import SIGNS, Sketches, amplitudes
-from sonoforge.training.classifier.model_folder import HASH_PREFIX, SIGNATURES
+from sonoforge.training.classifier.model_folder import HASH_PREFIX, SIGNATURES, read_origins
 from sonoforge.training.copies.matches import Match
 from sonoforge.training.copies.signatures import BITS, Signatures, make_signatures, recognise_once
 from sonoforge.training.data.cache import ImageCache
@@ -37,11 +37,6 @@ _ARRAYS = {
     "bits": ArrayKind(np.uint8, ("N", BITS // 8)),
     "usual": ArrayKind(np.float32, (SIGNS,)),
     "sketches": ArrayKind(np.uint8, (None, SIGNS // 8)),
-}
-_ORIGINS = {
-    "labels": ArrayKind(np.uint8, (None,)),
-    "collections": ArrayKind(np.uint8, (None,)),
-    "hashes": ArrayKind(np.uint8, (None, HASH_PREFIX // 2)),
 }
 
 
@@ -88,18 +83,19 @@ def find_seen(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> list[See
     This takes about 45 core-milliseconds per image the first time; the answer is kept beside the decoded images.
     Simulated scans are not compared with the shipped bundle.
     """
-    stored, names = bundle.arrays(SIGNATURES, _ORIGINS), bundle.manifest.raw["training"]["collections"]
-    collections = [names[place] for place in stored["collections"]]  # of each training image
+    names = bundle.manifest.raw["training"]["collections"]
+    origins = read_origins(f"{bundle.path}: {SIGNATURES}", bundle.read(SIGNATURES), bundle.classes, names)
+    collections = [collection for *_, collection in origins]  # of each training image
 
     def seen(image: int, first: int, *how: str) -> Seen:
-        name, label = collections[first], bundle.classes[stored["labels"][first]]
+        _, label, name = origins[first]
         which = f"training image {collections[: first + 1].count(name)} of {name} ({label})"
         return Seen(image, ", ".join([which, *how]), name)
 
-    places = {bytes(row).hex(): place for place, row in enumerate(stored["hashes"])}
+    places = {digest: place for place, (digest, *_) in enumerate(origins)}
     same = {image: places.get(digest[:HASH_PREFIX]) for image, digest in enumerate(cache.hashes)}
     found = {image: seen(image, place, "the same pixels") for image, place in same.items() if place is not None}
-    simulated = find_simulated(cache.dataset) if bundle.path == SHIPPED else set()
+    simulated = find_simulated(cache.dataset) if bundle.is_shipped else set()
     others = [image for image, place in same.items() if place is None and image not in simulated]
     if others:
         matches = recognise_once(

@@ -13,7 +13,6 @@ from sonoforge.runtime.images.scan_checks import ROWS, dark_columns, profile, up
 from sonoforge.runtime.inference import trust
 from sonoforge.runtime.inference.adaptation import Decided
 from sonoforge.training.statistics.calibration import describe_flags
-from sonoforge.training.statistics.decision import choose_abstention
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.tables import ALPHA
@@ -150,14 +149,12 @@ def describe_causes(part: Predictions, judged: HeldOutTrust, decided: Decided | 
     return describe_flags(part, ALPHA, distances, turned, decided)
 
 
-def record_trust(
-    judged: HeldOutTrust, held_out: Predictions, signs: TrainingSigns, probabilities: NDArray[np.float64]
-) -> Record:
+def record_trust(judged: HeldOutTrust, held_out: Predictions, signs: TrainingSigns, found: Record) -> Record:
     """Set the limits that a bundle records, see `runtime.bundle.classification.TrustChecks`.
 
-    ``probabilities``: (N, C) the held-out answers' at the default shares.
+    ``found`` is ``trust`` of `final_model.held_out_figures`: `tail_limits` of the distances, and when to abstain.
     """
-    median, threshold = tail_limits(np.array(judged.distances))
+    median, threshold = found["median"], found["threshold"]
     # The folds' networks saw fewer images than the final one: the wider of their limits and its own.
     near, far = max(map(tail_limits, (np.array(judged.neighbours), signs.neighbours)), key=lambda pair: pair[1])
     labels, folds = held_out.labels, held_out.parts
@@ -169,7 +166,7 @@ def record_trust(
         "foreign": median + FOREIGN * (threshold - median),
         "upright": signs.upright.tolist() if _have_a_top(judged) else [0.0] * ROWS,
         "contact": max(judged.dark),  # flags no held-out scan, as dark columns predicted no error
-        "policy": {"always": False, **choose_abstention(held_out, probabilities)._asdict()},
+        "policy": found["policy"],
         "source": (
             f"{len(labels)} images held out of training ({held_out.protocol}, {len(np.unique(folds))} parts, seed "
             f"{held_out.seed}, arm {held_out.arm}), each judged by a network that had not seen it"

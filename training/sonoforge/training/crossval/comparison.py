@@ -10,12 +10,18 @@ import numpy as np
 
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.training import remote_runs, run_folder
-from sonoforge.training.classifier.trust import HeldOutTrust, describe_causes
+from sonoforge.training.classifier.trust import describe_causes
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.crossval.choices import count_chosen_on
 from sonoforge.training.crossval.evidence import write_record
 from sonoforge.training.crossval.fold_task import FoldResult, FoldTask, check_made_from, keep_plan, read_fold
-from sonoforge.training.crossval.folds import predictions_of, run_fold, train_needed_generators, write_features
+from sonoforge.training.crossval.folds import (
+    pool_trust,
+    predictions_of,
+    run_fold,
+    train_needed_generators,
+    write_features,
+)
 from sonoforge.training.crossval.nested_choice import NestedFolds, collect_choices, run_inner_folds
 from sonoforge.training.crossval.preparation import Prepared
 from sonoforge.training.crossval.settings import ComparisonSettings
@@ -137,13 +143,7 @@ def _pool(arm: str, plan: SplitPlan, folds: Sequence[FoldResult], dataset: Datas
 def _arm_result(figures: Record, part: Predictions, by_seed: Sequence[Sequence[FoldResult]]) -> Record:
     """Assemble an arm's figures; ``part``, and all figures that are not per seed, are from its first seed."""
     folds = by_seed[0]
-    trust = [vars(fold.trust) for fold in folds if fold.trust is not None]
-    judged = None
-    if len(trust) == len(folds):  # comparators have none
-        order = np.argsort(np.argsort(part.folds, kind="stable"))  # from fold after fold to the order of the data set
-        judged = HeldOutTrust(
-            **{name: np.concatenate([own[name] for own in trust])[order].tolist() for name in trust[0]}
-        )
+    judged = pool_trust(part, folds)
     result = dict(
         **figures,
         title=find_arm(folds[0].arm).title,

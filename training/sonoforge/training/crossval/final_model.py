@@ -19,9 +19,9 @@ from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.images.scan_checks import coloured_share, flatness
-from sonoforge.runtime.inference.adaptation import Decided, Rules, at_shares
+from sonoforge.runtime.inference.adaptation import Rules, at_shares
 from sonoforge.training.classifier.model_folder import HASH_PREFIX, ModelArrays, ModelRecord, save_model
-from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
+from sonoforge.training.classifier.settings import BUDGETS
 from sonoforge.training.classifier.trained_on import collection_names, sketch_views, write_signatures
 from sonoforge.training.classifier.training import ClassifierJob, Trained, count_learned, train_classifier
 from sonoforge.training.classifier.trust import (
@@ -30,12 +30,14 @@ from sonoforge.training.classifier.trust import (
     describe_causes,
     left_out_distances,
     record_trust,
+    tail_limits,
 )
 from sonoforge.training.crossval.arms import Arm, find_arm, settings_of_arm
 from sonoforge.training.crossval.balancing import GeneratorJob, balance
 from sonoforge.training.crossval.choices import Choosing, count_chosen_on, describe_choice, of_classifier, with_dose
 from sonoforge.training.crossval.evidence import check_reads, read_folds, read_plans
-from sonoforge.training.crossval.fold_task import NOTE, REMEDY, Indices, MadeFrom, open_training
+from sonoforge.training.crossval.fold_task import NOTE, REMEDY, Indices, MadeFrom, fold_path, open_training
+from sonoforge.training.crossval.folds import pool_trust
 from sonoforge.training.crossval.preparation import Prepared
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.labelled_images import LabelledImages
@@ -49,7 +51,7 @@ from sonoforge.training.phantom.dataset import generate_phantom_set
 from sonoforge.training.progress import in_threads
 from sonoforge.training.statistics import decision
 from sonoforge.training.statistics.calibration import own_answers
-from sonoforge.training.statistics.intervals import Floats
+from sonoforge.training.statistics.classification import accuracy
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions
 from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.tables import describe_arm
@@ -161,25 +163,19 @@ def record_model(
     colour = max(float(coloured_share(cache.images[[i]])[0]) for i in indices)
     near, kind = left_out_distances(trained.trust.neighbours), kind_of(cache.images, indices)
     signs = TrainingSigns(trained.trust.upright, white, grain, near, kind, colour)
-    answers, repeats = held_out.predictions, _repeats(held_out.predictions.labels, trained, settings)
-    by_fold, equal = decision.equal_by_fold(answers, repeats), decision.equal_in_bundle(answers, repeats)
-    decided = decision.decide_by_fold(answers, classes, by_fold)
-    measured = decision.measure_decision(answers, classes, own_answers(by_fold), decided)
-    evaluation = _evaluate(held_out, classes, trained, provenance, decided) | {"decision": measured}
-    rules = decision.choose_rules(answers.labels, equal, classes, answers.collections)
+    figures = held_out_figures(held_out, classes, trained.added.tolist(), settings.class_weights)
+    measured = {"budget": provenance.budget, "train_accuracy": trained.train_accuracy}
     record = ModelRecord(
         name=provenance.name or f"{provenance.job.backbone.network.short}-{cache.dataset.name.lower()}",
         version="1.0.0",
         classes=classes,
         shared_blocks=settings.frozen_blocks,
         mirror=settings.mirror,
-        temperature=evaluation["temperature"],
-        decision=decision.record_decision(answers, classes, repeats, rules, decided),
-        conformal=prediction_sets(rules, measured, classes),
-        trust=record_trust(held_out.trust, answers, signs, at_shares(equal, rules.prevalence)),
+        **{name: figures[name] for name in ("temperature", "decision", "conformal")},
+        trust=record_trust(held_out.trust, held_out.predictions, signs, figures["trust"]),
         quality={**ranges, "scan": scan_bands(cache, indices, settings.preprocessing)},
         training=training,
-        evaluation=evaluation,
+        evaluation=figures["evaluation"] | measured,
         crop=settings.crop,
         image_size=settings.preprocessing.size,
         look=settings.look,
@@ -203,10 +199,41 @@ def record_model(
     return record
 
 
-def _repeats(labels: Indices, trained: Trained, settings: ClassifierSettings) -> Floats:
-    """Return how many images, or how much weight, training had for each real image of a class, (C,)."""
-    counts = np.maximum(np.bincount(labels, minlength=len(trained.added)), 1)
-    return 1 / counts if settings.class_weights else 1 + trained.added / counts
+def held_out_figures(
+    held_out: HeldOut, classes: Sequence[str], added: Sequence[int], class_weights: bool
+) -> dict[str, Any]:
+    """Compute what `ModelRecord` states of held-out answers: fields of it, of ``trust`` the limits and ``policy``.
+
+    ``added`` (C,) counts what each class was filled with in training, unless ``class_weights`` weighted classes.  The
+    budget and the accuracy in training are not in ``evaluation``.
+    """
+    answers = held_out.predictions
+    counts = np.maximum(np.bincount(answers.labels, minlength=len(added)), 1)
+    repeats = 1 / counts if class_weights else 1 + np.array(added) / counts  # images, or weight, for each real one
+    by_fold, equal = decision.equal_by_fold(answers, repeats), decision.equal_in_bundle(answers, repeats)
+    decided = decision.decide_by_fold(answers, classes, by_fold)
+    measured = decision.measure_decision(answers, classes, own_answers(by_fold), decided)
+    rules = decision.choose_rules(answers.labels, equal, classes, answers.collections)
+    median, threshold = tail_limits(np.array(held_out.trust.distances))
+    abstention = decision.choose_abstention(answers, at_shares(equal, rules.prevalence))
+    evaluation = {
+        **describe_arm(answers, classes),
+        "protocol": answers.protocol,
+        "folds": len(np.unique(answers.folds)),
+        "arm": answers.arm,
+        "near_duplicates": held_out.near_duplicates,
+        "generator_reads": held_out.generator_reads,
+        "seed_accuracy": held_out.seed_accuracy,
+        "flags": describe_causes(answers, held_out.trust, decided),
+        "decision": measured,
+    }
+    return {
+        "evaluation": evaluation,
+        "temperature": evaluation["temperature"],
+        "decision": decision.record_decision(answers, classes, repeats, rules, decided),
+        "conformal": prediction_sets(rules, measured, classes),
+        "trust": {"median": median, "threshold": threshold, "policy": {"always": False, **abstention._asdict()}},
+    }
 
 
 def prediction_sets(rules: Rules, measured: Mapping[str, Record], classes: Sequence[str]) -> Record:
@@ -267,24 +294,6 @@ def _chosen(arm: Arm, provenance: Provenance) -> dict[str, Any]:
     return settings
 
 
-def _evaluate(
-    held_out: HeldOut, classes: Sequence[str], trained: Trained, provenance: Provenance, decided: Decided
-) -> Record:
-    predictions = held_out.predictions
-    return {
-        **describe_arm(predictions, classes),
-        "protocol": predictions.protocol,
-        "folds": len(np.unique(predictions.folds)),
-        "budget": provenance.budget,
-        "arm": predictions.arm,
-        "train_accuracy": trained.train_accuracy,
-        "near_duplicates": held_out.near_duplicates,
-        "generator_reads": held_out.generator_reads,
-        "seed_accuracy": held_out.seed_accuracy,
-        "flags": describe_causes(predictions, held_out.trust, decided),
-    }
-
-
 @contextlib.contextmanager
 def chapter(title: str, seconds: dict[str, float]) -> Iterator[None]:
     """Log a part of the run, and add its duration to ``seconds``."""
@@ -319,22 +328,29 @@ def train_final_model(folder: Path, prepared: Prepared, results: Record, arm: st
     job = ClassifierJob(prepared.backbone, own, seed, find_device(settings.device), real=own_arm.real)
     images = LabelledImages.of_set(cache, everything, scan_groups(cache))
     trained = train_final(final, images, own_arm, job, settings.generator)
-    held_out = _cross_validated(folder, results, arm, seed)
+    split = results["split"]["test_images_with_near_duplicate_in_training"]
+    held_out = cross_validated(folder, arm, seed, sum(split))
     provenance = Provenance(name, settings.budget, job, settings.generator, settings.choosing)
     record_model(folder / "model", trained, cache, everything, held_out, provenance)
 
 
-def _cross_validated(folder: Path, results: Record, arm: str, seed: int) -> HeldOut:
-    """Return an arm's answers of a comparison's first seed."""
-    predictions, _ = read_predictions(folder / ANSWERS)
-    figures = results["arms"][arm]
-    seeds, judged = figures["seeds"], figures["trust"]
-    assert judged is not None  # noqa: S101 - only comparators have none, and they cannot be a final arm
-    reads = check_reads(read_folds(folder), read_plans(folder)) if find_arm(arm).reads_generators else {}
+def cross_validated(folder: Path, arm: str, seed: int, near_duplicates: int) -> HeldOut:
+    """Return an arm's answers of a comparison's first seed, from ``predictions.csv`` and the folds.
+
+    ``near_duplicates`` counts test images with one in training, which these do not tell.  Raise `SonoforgeError` if
+    there are no such answers.
+    """
+    own = {part.seed: part for part in read_predictions(folder / ANSWERS)[0] if part.arm == arm}
+    if seed not in own:
+        raise SonoforgeError(f"{folder / ANSWERS}: has no answers of arm {arm}, seed {seed}; give the whole run again")
+    folds, part = read_folds(folder), own[seed]
+    trust = pool_trust(part, [folds[fold_path(folder, arm, seed, fold)] for fold in np.unique(part.folds).tolist()])
+    assert trust is not None  # noqa: S101 - only comparators have none, and they cannot be a final arm
+    reads = check_reads(folds, read_plans(folder)) if find_arm(arm).reads_generators else {}
     return HeldOut(
-        next(part for part in predictions if (part.arm, part.seed) == (arm, seed)),
-        near_duplicates=sum(results["split"]["test_images_with_near_duplicate_in_training"]),
+        part,
+        near_duplicates,
         generator_reads=len({image for _, image in reads["generator"].same_content}) if "generator" in reads else 0,
-        trust=HeldOutTrust(**judged),
-        seed_accuracy={str(seed): value for seed, value in zip(seeds["seeds"], seeds["accuracy"], strict=True)},
+        seed_accuracy={str(each): accuracy(one.labels, one.probabilities) for each, one in own.items()},
+        trust=trust,
     )

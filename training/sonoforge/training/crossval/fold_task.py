@@ -100,13 +100,17 @@ def open_training(folder: Path, made: MadeFrom) -> Path:
     """Return a folder for a training run's checkpoints, and a note of its sources; refuse the folder of another run."""
     note = folder / NOTE
     if note.is_file():
-        with refusing(f"{note}: cannot be read", REMEDY):
-            before = MadeFrom(**json.loads(note.read_text(encoding="utf-8")))
-        check_made_from(folder, before, made)
+        check_made_from(folder, read_note(note), made)
     elif folder.is_dir() and any(folder.iterdir()):
         raise SonoforgeError(f"{note}: missing, so it is unknown what the kept model was made from; {REMEDY}")
     write_json(note, made)
     return folder
+
+
+def read_note(note: Path) -> MadeFrom:
+    """Read the note of `open_training`."""
+    with refusing(f"{note}: cannot be read", REMEDY):
+        return MadeFrom(**json.loads(note.read_text(encoding="utf-8")))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from sonoforge.runtime.images.synthetic import cut_masks
 from sonoforge.training.classifier.augmentation import VARIANTS
 from sonoforge.training.classifier.network import Watched, answer, build_network, frozen_features, pixel_views
 from sonoforge.training.classifier.training import ClassifierJob, train_classifier
-from sonoforge.training.classifier.trust import assess_held_out
+from sonoforge.training.classifier.trust import HeldOutTrust, assess_held_out
 from sonoforge.training.comparators.fitting import COMPARATORS, Comparator, TrainingFold, fit_comparator
 from sonoforge.training.comparators.networks import extract_features, load_networks
 from sonoforge.training.crossval import balancing, fold_task
@@ -262,6 +262,15 @@ def predictions_of(
         collections=pick(dataset.sources, tested),
         devices=pick(dataset.devices, tested),
     )
+
+
+def pool_trust(part: Predictions, folds: Sequence[fold_task.FoldResult]) -> HeldOutTrust | None:
+    """Put the folds' trust measures in the order of an arm's answers; None for comparators, which have none."""
+    trust = [vars(fold.trust) for fold in folds if fold.trust is not None]
+    if len(trust) < len(folds):
+        return None
+    order = np.argsort(np.argsort(part.folds, kind="stable"))  # from fold after fold to the order of the data set
+    return HeldOutTrust(**{name: np.concatenate([own[name] for own in trust])[order].tolist() for name in trust[0]})
 
 
 def _fit_comparator(task: fold_task.FoldTask, cache: ImageCache) -> fold_task.FoldResult:

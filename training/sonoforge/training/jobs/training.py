@@ -43,9 +43,13 @@ from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.reports.conclusions import doubts
 from sonoforge.training.settings.crossval import TrainConfig
+from sonoforge.training.statistics.predictions import write_predictions
 from sonoforge.training.statistics.results import Record
 
 log = logging.getLogger(__name__)
+
+HELD_OUT = "held-out.csv"
+"""The answers to the held-out images in the run folder, as in ``predictions.csv``; its folds are two halves."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,12 +160,14 @@ def _train(folder: Path, final: Path, prepared: Prepared) -> None:
     provenance = Provenance("", config.classifier.budget, job, prepared.generator)
     held_out = _predict_held_out(trained, cache, plan, config.arm, job)
     record = record_model(folder / "model", trained, cache, train, held_out, provenance)
+    write_predictions(folder / HELD_OUT, [held_out.predictions], record.classes)
     found = doubts(record.evaluation, record.conformal["alpha"], record.training["weights"])
     results = {
         "doubts": [doubt.line for doubt in found],
         "evaluation": record.evaluation,
         "history": trained.history,
         "held_out": len(plan.test(0)),
+        "trust": asdict(held_out.trust),
     }
     run_folder.write_results(folder, results)
 

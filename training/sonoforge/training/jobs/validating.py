@@ -93,6 +93,8 @@ def validate(config: ValidateConfig) -> run_folder.Written:
         say("")
         say("report: %s", report)
         say("answers: %s   (%s)", folder / TABLE, NOTICE)
+        if not bundle.is_shipped:
+            say("which images trained it is as stated by %s", bundle.manifest.title)
     return run_folder.Written(folder, report, results)
 
 
