@@ -254,6 +254,7 @@ PRINTED = [  # scripts, their arguments, a pattern, and how often it stands in w
     ("marks/scan_area", "{data} --count 4 --every 10", "4 screens", 4),
     ("marks/scan_kinds", "{data} --few 4", "overlay 1.0000", 4),
     ("image-quality/map_contrast", "{data}/BUSI --scans 4", "of 4 scans with both figures", 1),
+    ("near-duplicates/planted", "{data}/BUSI --singles 6 --count 0", '"own limit": 8.0', 1),
     ("training-images/at_once", "{data}/BUSI --count 2 --others {data}/BrEaST", '"(exact|recognised)": 0', 2),
 ]
 SLOW = [  # these start processes of their own, each of which imports torch

@@ -31,6 +31,8 @@ _EDGES = 15.0  # ratio of the principal curvatures; Lowe's 10 loses layers of ti
 _GRID = np.arange(128).reshape(4, 4, 8)
 _MIRRORED = _GRID[::-1, :, -np.arange(8) % 8].reshape(-1)
 _INVERTED = _GRID[::-1, ::-1].reshape(-1)
+HALF_MIRRORED = (_GRID[::-1].reshape(-1), _GRID[:, :, -np.arange(8) % 8].reshape(-1))
+"""Orders of a descriptor's numbers that no copy has: places mirrored without directions, and the reverse."""
 
 LOOKS = tuple(Look(mirrored, inverted) for mirrored, inverted in itertools.product((False, True), repeat=2))
 

@@ -1,15 +1,17 @@
 """Search again for repeated scans, to check the first search: it shares types, cache and `cells`, but no features.
 
-It looks for the middle of every picture (a query of 0.6 of its shorter side, on 12 x 12 cells) inside every other one
-(a key), at 5 sizes, 5 angles and every place: some 5000 windows.  Each becomes a vector: detail at the scale of the
-cells, divided by its local strength, whitened by the covariance of the set's own queries, and scaled to length 1.  The
-score of a pair is the largest scalar product over all windows, of the query or its mirror image, upright or upside
-down, of either sign.  The pairs that stand out most are aligned by an affine map, and their overlap is correlated; a
-pair only counts far outside the set's own null distribution.
+It looks for the middle of every picture (a query of 0.6 of its shorter side, on 12 x 12 cells), and of its edges,
+inside every other one (a key), at 5 sizes, 5 angles and every place: some 5000 windows.  Each becomes a vector: detail
+at the scale of the cells, divided by its local strength, whitened by the covariance of the set's own queries, and
+scaled to length 1.  The score of a pair is the largest scalar product over all windows, of the query or its mirror
+image, upright or upside down, of either sign.  The pairs that stand out most are aligned by an affine map, and their
+overlap is correlated, in fine and in rough detail; a pair only counts far outside the set's own null distribution of
+either.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +42,7 @@ cv2.setNumThreads(1)
 SIDE = 128
 """Longest side of a picture in pixels."""
 
-_SEARCH = "second-search2"  # with a new number, earlier results are not read
+_SEARCH = "second-search3"  # with a new number, earlier results are not read
 _DIMENSIONS = 64  # hold 96 % of the variance of BUSI's queries
 _WHITENING = 0.7  # of the full exponent, which would raise the noise of the weakest directions
 _FLAT = 0.15  # RMS of normalised detail (1 where there is any) below which a window shows nothing
@@ -56,15 +58,17 @@ _BAR = 16  # grey levels, between the 5th and the 95th percentile of a line; noi
 _FAINT = 0.004  # of full scale: one grey level, below which detail is noise
 
 _CANDIDATES = 4  # pairs to align, for each picture of the set
+_PICTURES_AN_EDGED = 2  # pictures for each pair of a picture and another's edges: such copies stand out most of all
 _BEYOND = 6.0  # standard deviations of the null distribution of the correlations' Fisher transform
 # Slightly more than BUSI's null distribution gives; the floor for sets too small to have one, or as diverse as
 # simulated ones.
-_LOWEST = 0.45
+_LOWEST = (0.45, 0.75)  # of the finer detail, of the rough
 _LEAST_OVERLAP = 0.2  # of the area of either picture; less can agree by chance
 # Sides of the detail in cells of the search.  The coarser aligns, in pictures of half the size.  The finer decides: in
 # it, an outline that all pictures share is a small part and tissue a large one.  Mammograms of different women agree at
 # 0.62 (95th percentile) in the coarser, at 0.4 in the finer.
 _COARSER, _FINER = 0.5, 0.3
+_ROUGH = 0.8  # new speckle hardly changes it; with a threshold of its own, as unrelated pictures share more of it
 _STEPS, _PRECISION = (45, 18), 1e-3  # iterations in the coarser and the finer, and where they stop
 _MOST_STRETCH = 1.35  # of one axis relative to the other; scans of one view differ by less, a collapsing map by more
 _SCALES = (0.5, 2.0)
@@ -93,7 +97,7 @@ def search_again(
         log.info("second opinion: comparing every image with those of other groups")
         # Both steps run in threads of their own; sharing out their small products again takes four times as long.
         with threadpool_limits(1, "blas"):
-            found = find_repeated(whole.on_disk(as_done(shrink, pictures)), groups, "second opinion")
+            found = find_repeated(pictures, groups, "second opinion")
         return Found(Matches.of(found.matches), [groups.tolist(), found.threshold, found.compared])
 
     def still_answers(found: Found) -> bool:
@@ -107,25 +111,33 @@ def search_again(
     return SecondSearch(apart, threshold, compared)
 
 
-def find_repeated(pictures: Sequence[Picture], groups: Groups, title: str = "") -> SecondSearch:
-    """Find the pairs of N shrunk pictures of different groups (N,) that show one scan."""
+def find_repeated(pictures: Sequence[whole.Picture], groups: Groups, title: str = "") -> SecondSearch:
+    """Find the pairs of N grey (H, W) uint8 pictures of different groups (N,) that show one scan."""
+    shrunk = whole.on_disk(as_done(shrink, pictures))
+    shrunk += whole.on_disk(as_done(functools.partial(shrink, edges=True), pictures))
 
-    def match(pair: tuple[int, int, int]) -> Match:
+    def match(pair: tuple[int, int, int]) -> tuple[Match, float]:
         key, query, code = pair
-        look, start = _start_of(code, pictures[query], pictures[key])
-        compared, matrix = _align(pictures[query], pictures[key], look, start)
-        return Match.of(key, query, look, Alignment(backwards(matrix), 0), compared)
+        look, start = _start_of(code, shrunk[query], shrunk[key])
+        compared, rough, matrix = _align(shrunk[query], shrunk[key], look, start)
+        return Match.of(key, query % count, look, Alignment(backwards(matrix), 0), compared), rough
 
-    found = _search(pictures, groups, _CANDIDATES * len(pictures), title)
+    count = len(pictures)
+    found = _search(shrunk, groups, (_CANDIDATES * count, -(-count // _PICTURES_AN_EDGED)), title)
     matches = in_threads(match, found.tolist(), title)
-    threshold = threshold_of(np.array([one.correlation for one in matches[len(pictures) :]]))
-    same = sorted((one for one in matches if one.correlation >= threshold), key=lambda one: -one.correlation)
+    both = np.array([(one.correlation, rough) for one, rough in matches]).reshape(-1, 2)
+    null = both[count:][found[count:, 1] < count]
+    thresholds = list(map(threshold_of, null.T, _LOWEST))
+    alike = (both >= thresholds).any(axis=1)
+    best: dict[frozenset[int], Match] = {}  # a pair may be found by its pictures and by their edges
+    for one in sorted((matches[place][0] for place in np.flatnonzero(alike)), key=lambda one: -one.correlation):
+        best.setdefault(frozenset((one.first, one.second)), one)
     sizes = np.unique(groups, return_counts=True)[1]
     compared = (len(groups) * (len(groups) - 1) - int((sizes * (sizes - 1)).sum())) // 2
-    return SecondSearch(same, threshold, compared)
+    return SecondSearch(list(best.values()), thresholds[0], compared)
 
 
-def threshold_of(null: NDArray[np.float64]) -> float:
+def threshold_of(null: NDArray[np.float64], lowest: float = _LOWEST[0]) -> float:
     """Return a correlation that unrelated pictures do not reach, given the correlations (P,) of unrelated pairs.
 
     It is six standard deviations above the median of Fisher's transform, which makes correlations nearly normal; six,
@@ -133,9 +145,9 @@ def threshold_of(null: NDArray[np.float64]) -> float:
     """
     values = np.arctanh(np.clip(null[null > -1], -0.999, 0.999))
     if len(values) < 20:  # quartiles of fewer mean little
-        return _LOWEST
+        return lowest
     low, median = np.quantile(values, (0.25, 0.5))
-    return max(_LOWEST, float(np.tanh(median + _BEYOND * (median - low) / 0.6745)))
+    return max(lowest, float(np.tanh(median + _BEYOND * (median - low) / 0.6745)))
 
 
 # ---- the windows of a picture
@@ -171,10 +183,15 @@ class Grid(NamedTuple):
     down: int  # in y
 
 
-def shrink(picture: NDArray[np.uint8]) -> Picture:
-    """Crop bars off a grey (H, W) uint8 picture and scale its longest side to `SIDE` pixels; values in [0, 1]."""
+def shrink(picture: NDArray[np.uint8], edges: bool = False) -> Picture:
+    """Crop bars off a grey (H, W) uint8 picture and scale its longest side to `SIDE` pixels; values in [0, 1].
+
+    With ``edges``, show the strength of its finest detail instead.
+    """
     rows, columns = (_without_bars(lines) for lines in (picture, picture.T))
     inner = picture[rows, columns].astype(np.float32) / np.float32(255)
+    if edges:
+        inner = np.minimum(np.abs(cv2.Laplacian(inner, cv2.CV_32F, ksize=3)), np.float32(1))
     height, width = inner.shape
     scale = SIDE / max(height, width)
     size = max(2, round(width * scale)), max(2, round(height * scale))
@@ -275,17 +292,19 @@ class Parts(NamedTuple):
 _PAIR = np.dtype([("key", np.int32), ("query", np.int32), ("code", np.int32), ("score", np.float32)])
 
 
-def _search(pictures: Sequence[Picture], groups: Groups, count: int, title: str) -> NDArray[np.int64]:
-    """Return the ``count`` pairs of N pictures of different groups (N,) that stand out most, best first: (P, 3).
+def _search(pictures: Sequence[Picture], groups: Groups, counts: tuple[int, int], title: str) -> NDArray[np.int64]:
+    """Return the pairs of N pictures of different groups (N,) that stand out most, best first: (P, 3).
 
-    The columns are key, query, and 8 x window number + 4 if upside down + 2 if mirrored + 1 if inverted. A score counts
-    by how far it is above the median score of either picture with a sample of all, in units of the ninth decile above
-    it.
+    ``pictures`` are 2 N, the edges of each behind (see `shrink`), which are queries alone; ``counts`` says how many
+    pairs of either kind are wanted. The columns are key, query,
+    and 8 x window number + 4 if upside down + 2 if mirrored + 1 if inverted. A score counts by how far it is above the
+    median score of either picture with a sample of all, in units of the ninth decile above it.
     """
     middles = np.concatenate([cut_middle(picture, _LATTICE) for picture in pictures])
-    bases = _whitening_bases(middles)
+    scans, of_both = len(groups), np.tile(groups, 2)
+    bases = _whitening_bases(middles[:scans])
     queries = [project_onto(bases, middles), project_onto(bases, _flipped(middles, 0))]
-    sample = np.sort(np.random.default_rng(0).permutation(len(pictures))[:_SAMPLE])
+    sample = np.sort(np.random.default_rng(0).permutation(scans)[:_SAMPLE])
     sampled = [Parts(turned.even[sample], turned.odd[sample]) for turned in queries]
     index = _sort_queries(queries)
 
@@ -294,21 +313,24 @@ def _search(pictures: Sequence[Picture], groups: Groups, count: int, title: str)
 
     def look_up(keys: NDArray[np.int64]) -> NDArray[np.void]:
         windows = [windows_of(key) for key in keys.tolist()]
-        found = _look_up(index, windows, groups, keys)
+        found = _look_up(index, windows, of_both, keys)
         of_keys = _median_and_spread([_best_scores(sampled, own) for own in windows])[:, found["key"]]
         found["key"] = keys[found["key"]]
         typical = np.stack((of_keys, of_queries[:, found["query"]]))
         found["score"] = ((found["score"] - typical[:, 0]) / typical[:, 1]).min(axis=0)
-        order = np.lexsort((-found["score"], found["key"]))
-        return found[order[rank(found["key"][order]) < _KEPT]]
+        order = np.argsort(-found["score"], kind="stable")
+        of_kind = 2 * found["key"].astype(np.int64) + (found["query"] >= scans)
+        return found[order[rank(of_kind[order]) < _KEPT]]
 
     best_of_sample = in_threads(lambda key: _best_scores(queries, windows_of(key)), sample.tolist())
     of_queries = _median_and_spread(np.stack(best_of_sample).T)
-    blocks = np.array_split(np.arange(len(pictures)), -(-len(pictures) // _KEYS))
+    blocks = np.array_split(np.arange(scans), -(-scans // _KEYS))
     found = np.concatenate(in_threads(look_up, blocks, title))
     found = found[np.argsort(-found["score"], kind="stable")]
     pairs = np.sort(np.stack((found["key"], found["query"])), axis=0)  # either picture may be the query
-    once = np.sort(np.unique(pairs, axis=1, return_index=True)[1])[:count]
+    once = np.sort(np.unique(pairs, axis=1, return_index=True)[1])
+    edged = found["query"][once] >= scans
+    once = once[rank(edged.astype(np.int64)) < np.array(counts)[edged.astype(np.int64)]]
     return np.stack([found[name][once].astype(np.int64) for name in ("key", "query", "code")], axis=1)
 
 
@@ -425,17 +447,23 @@ def _flipped(windows: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
 # ---- alignment
 
 
-def _align(query: Picture, key: Picture, look: Look, start: Matrix) -> tuple[Comparison, Matrix]:
-    """Refine a map by enhanced correlation (Evangelidis and Psarakis, PAMI 30, 2008) and return the better of both."""
+def _align(query: Picture, key: Picture, look: Look, start: Matrix) -> tuple[Comparison, float, Matrix]:
+    """Refine a map by enhanced correlation (Evangelidis and Psarakis, PAMI 30, 2008).
+
+    Return the comparison by the better of both maps, the correlation of rough detail alone, and that map.
+    """
     shown = flip(query, mirrored=look.mirrored, upside_down=look.upside_down)
     sign = -1 if look.inverted else 1
-    coarse = [_detail(small, _COARSER * _LATTICE.cell_of(small)) for small in (_halve(shown), _halve(key))]
+    halves = _halve(shown), _halve(key)
+    coarse = [_detail(half, _COARSER * _LATTICE.cell_of(half)) for half in halves]
     small = _refine(coarse[0], sign * coarse[1], _between(start, _DOUBLE), _STEPS[0], 1)
     fixed, moving = (_detail(own, _FINER * _LATTICE.cell_of(own)) for own in (shown, key))
     moving = sign * moving
     matrix = _refine(fixed, moving, _between(small, np.linalg.inv(_DOUBLE)), _STEPS[1], 3)
     judged = [(_judge(fixed, moving, tried), tried) for tried in (start, matrix)]
-    return max(judged, key=lambda one: one[0].correlation)
+    compared, matrix = max(judged, key=lambda one: one[0].correlation)
+    rough = [_detail(half, _ROUGH * _LATTICE.cell_of(half)) for half in halves]
+    return compared, _judge(rough[0], sign * rough[1], _between(matrix, _DOUBLE)).correlation, matrix
 
 
 def _halve(picture: Picture) -> Picture:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.training.copies.cells import Cells, rank, sort_into_cells, visits
-from sonoforge.training.copies.local_features import LOOKS, LocalFeatures, descriptor_order
+from sonoforge.training.copies.local_features import HALF_MIRRORED, LOOKS, LocalFeatures, descriptor_order
 from sonoforge.training.copies.pictures import on_disk, stack_on_disk
 from sonoforge.training.progress import as_done, in_threads
 
@@ -149,18 +149,21 @@ def _distances(index: Cells, cell: int, points: NDArray[np.float32]) -> NDArray[
 
 
 def _near_limit(index: Cells, queries: _Set, space: _Space, quantile: float) -> float:
-    """Return the squared distance below which two descriptors are unusually near."""
+    """Return the squared distance below which two descriptors are unusually near.
+
+    It is measured with negatives, and with descriptors mirrored by halves, in places or directions alone: no copy looks
+    like these, however many negatives a set holds.
+    """
     rng = np.random.default_rng(1)
     chosen = queries.descriptors(rng.permutation(len(queries.sizes))[:5000])
     limits = []
-    for place, look in enumerate(LOOKS):
-        if look.inverted:
-            points = _project(chosen, space, place)
-            nearest = np.full(len(points), np.inf)
-            for cell, visitors in visits(index, points, _CELLS_OF_A_DESCRIPTOR):
-                distance = _distances(index, cell, points[visitors])
-                nearest[visitors] = np.minimum(nearest[visitors], distance.min(axis=1))
-            limits.append(float(np.quantile(nearest + (points * points).sum(axis=1), quantile)))
+    for order in (*(descriptor_order(look) for look in LOOKS if look.inverted), *HALF_MIRRORED):
+        points = _project(chosen[:, order], space)
+        nearest = np.full(len(points), np.inf)
+        for cell, visitors in visits(index, points, _CELLS_OF_A_DESCRIPTOR):
+            distance = _distances(index, cell, points[visitors])
+            nearest[visitors] = np.minimum(nearest[visitors], distance.min(axis=1))
+        limits.append(float(np.quantile(nearest + (points * points).sum(axis=1), quantile)))
     return max(limits)
 
 
