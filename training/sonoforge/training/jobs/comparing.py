@@ -166,7 +166,7 @@ def read_again(config: CrossvalConfig) -> Record:
     """Compute every figure from just the predictions of ``config.from_predictions``.
 
     Returns:
-        ``doubts`` of the figures; ``doubt``, see `read_answers`; ``classes`` and the figures of `evaluate`, or those of
+        ``doubt``, see `read_answers`; ``doubts`` of the figures; ``classes`` and the figures of `evaluate`, or those of
         `measure_leakage`.
 
     Raises:
@@ -182,4 +182,4 @@ def read_again(config: CrossvalConfig) -> Record:
     else:
         found = {"classes": list(classes), **evaluate(parts, classes)}
     doubts = doubts_about({**found, "weights": kept.get("weights", "")}) or kept.get("doubts", [])
-    return {"doubts": doubts, "doubt": doubt, **found}
+    return {"doubt": doubt, "doubts": doubts, **found}

@@ -26,17 +26,15 @@ _WARNINGS = read_said("run-warnings")
 
 def log_comparison(results: Record) -> None:
     """Print the results of a comparison, of protocols or of arms, or what its predictions alone give again."""
-    for doubt in results["doubts"]:
+    for doubt in (results.get("doubt", ""), *results["doubts"]):
         tell(doubt)
     if "steps" in results:
         log_leakage(results)
     elif "doubt" not in results:
         log_table(results)
     else:
-        doubt = results["doubt"]
-        tell(doubt)
-        log_figures(results["classes"], results, doubt=doubt)
-        log_systems(results["classes"], results["arms"], doubt=doubt)
+        log_figures(results["classes"], results, doubt=results["doubt"])
+        log_systems(results["classes"], results["arms"], doubt=results["doubt"])
 
 
 def log_table(results: Record) -> None:
@@ -194,7 +192,6 @@ def _warnings(results: Record) -> list[str]:
 
 def log_leakage(found: Record) -> None:
     """Print the accuracy under each protocol, what each leak adds, and what remains of the gain."""
-    tell(found.get("doubt", ""))
     seeds = ", ".join(map(str, found["seeds"]))
     tell(f"{found['images']} images in {found['groups']} groups, seeds {seeds}; in points, 95 % intervals by group")
     rows = [
