@@ -170,3 +170,14 @@ def test_an_edited_copy_is_not_taken_for_the_shipped_bundle(tmp_path: Path) -> N
     named = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))["name"]
     factory.edit_manifest(copy, lambda manifest: manifest.update(name=f"my-{named}"))
     assert open_bundle(copy).manifest.origin == ""
+
+
+def test_what_trained_another_network_is_as_stated_by_its_bundle(tmp_path: Path) -> None:
+    """The shipped signatures are easily copied into a bundle that was trained on the very test images."""
+    copy = Path(shutil.copytree(SHIPPED, tmp_path / "copy"))
+    factory.edit_manifest(copy, lambda manifest: manifest.update(created="2026-01-01T00:00:00+00:00"))
+    for number, name in enumerate(("normal", "benign", "malignant") * 2):
+        factory.write_scans(tmp_path / "scans" / name, [number])
+    asked = ["validate", "--data", tmp_path / "scans", "--set", f"cache.folder={tmp_path}", "--out", tmp_path / "runs"]
+    assert "as stated by mobilenetv2" in succeed(*asked, "--bundle", copy).said
+    assert "as stated by" not in succeed(*asked).said

@@ -55,6 +55,7 @@ def test_its_figures_go_onto_the_card_of_its_weights_alone(
     assert f"| KID | pixels | {rows['kid']['matched']:.3g} | {rows['kid']['floor']:.3g} |" in card
     assert f"{PICTURES - HELD_OUT} generated images against" in card and evaluated["protocol_id"] in card
     assert "its figures are not part of this bundle" not in card
+    assert f"Figures as stated by {Path(evaluated['run']).name}." in card.split("\n## ")[0]
     again = words("--recipe dcgan --set gan.width=4 --class malignant --set gan.image_size=32 --steps 1")
     again += [
         *words("--set gan.batch=8 --set gan.metrics=none --device cpu --data"),
