@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 from pathlib import Path
 
@@ -427,6 +428,20 @@ def test_time_points_are_volumes_of_one_group_and_a_picture_is_one_slice(
     assert [f"{row['volume']}_slice{int(row['slice']) + 1:03d}" for row in rows] == [f"other_{name}" for name in names]
     assert {row["group"] for row in rows} == {"other"}
     assert {(row["mm_x"], row["mm_y"], row["mm_z"]) for row in rows} == {spacing}
+
+
+def test_a_header_that_claims_more_than_its_file_holds_plans_no_slices(tmp_path: Path) -> None:
+    for name in ("a.nii", "b.nii.gz"):
+        path = tmp_path / "set" / "benign" / name
+        sets.nifti(path, np.zeros(SHAPE, np.uint8))
+        content = bytearray(nibabel.load(path).to_bytes())
+        content[40:50] = np.array([4, *SHAPE[:2], 1025, 348], "<i2").tobytes()
+        path.write_bytes(gzip.compress(content) if name == "b.nii.gz" else content)
+    _, done = volumes(tmp_path)
+    assert {name: "too short" in said for name, said in done.json["left_out"].items()} == {
+        "benign/a.png": True,
+        "benign/b.png": True,
+    }
 
 
 @pytest.mark.parametrize("shape", [(960,), (20, 16, 3, 1, 3), (20, 16, 3, 2, 2), (20, 8, 3), (400, 16, 3)])

@@ -26,6 +26,7 @@ from sonoforge.training.data.collections.importing import ImportSettings, Pictur
 MOST_VOXELS = 1 << 30
 _MOST_LABELS = 255
 _GREATEST_LABEL = (1 << 53) - 1  # up to which float64 holds every whole number
+_MOST_INFLATED = 1032  # bytes from one byte of DEFLATE (zlib.net/zlib_tech.html)
 _META_TYPES = {
     "MET_UCHAR": "u1", "MET_CHAR": "i1", "MET_USHORT": "u2", "MET_SHORT": "i2", "MET_UINT": "u4", "MET_INT": "i4",
     "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
@@ -73,8 +74,11 @@ def _open_nifti(path: Path) -> tuple[tuple[int, ...], tuple[float, ...], Callabl
         image: Any = nibabel.load(path)
         shape, unit = tuple(map(int, image.shape)), image.header.get_xyzt_units()[0]
         steps, kind = tuple(map(float, image.header.get_zooms())), image.get_data_dtype()
+        most = path.stat().st_size * (_MOST_INFLATED if path.suffix.lower() == ".gz" else 1)
     if kind.kind == "c" or kind.itemsize > 8:
         raise SonoforgeError(f"{path}: has {kind} voxels; save them as float32, complex ones as their magnitude")
+    if math.prod(shape) * kind.itemsize > most:  # before each of its slices is planned
+        raise SonoforgeError(f"{path}: is too short for {_times(shape)} voxels; obtain it again")
 
     def voxels() -> NDArray[Any]:
         with refusing(f"{path}: its voxels are incomplete or damaged", "obtain it again", Exception):
