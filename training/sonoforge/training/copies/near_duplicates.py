@@ -325,17 +325,12 @@ def usual_score(prepared: Prepared) -> float:
     pictures, features = prepared
     if len(pictures) < _FEWEST_KNOWN:
         return HIGHEST_LIMIT
-
-    def score(pair: tuple[int, int]) -> float:
-        match = align_candidate(features, features, 2, (*pair, 0))
-        if match is None:
-            return float("nan")
-        return confirmation.compare_aligned(pictures[pair[0]], pictures[pair[1]], match.matrix).score
-
     rng = np.random.default_rng(2)
     one, apart = rng.integers(0, len(pictures), _DRAWN), rng.integers(1, len(pictures), _DRAWN)
-    scores = in_threads(score, zip(one.tolist(), ((one + apart) % len(pictures)).tolist(), strict=True))
-    return float(np.nanquantile([*scores, HIGHEST_LIMIT], 0.9))
+    asked = np.stack((one, (one + apart) % len(pictures), np.zeros_like(one)), axis=1).tolist()
+    found = filter(None, in_threads(functools.partial(align_candidate, features, features, 2), asked))
+    scores = [confirmation.compare_aligned(pictures[a], pictures[b], matrix).score for a, b, *_, matrix in found]
+    return float(np.quantile([*scores, HIGHEST_LIMIT], 0.9))
 
 
 def _two_kinds(scores: NDArray[np.float64]) -> float | None:
@@ -394,10 +389,7 @@ def find_near_duplicates(
     # Each image is paired with the first one of the same content, at the highest limit.
     seen: dict[str, int] = {}
     equal = [(seen[own], i) for i, own in enumerate(hashes) if seen.setdefault(own, i) != i]
-    look, alignment = (
-        Look(mirrored=False, inverted=False),
-        local_features.Alignment(np.eye(2, 3), local_features.MOST_MATCHES),
-    )
+    look, alignment = LOOKS[0], local_features.Alignment(np.eye(2, 3), local_features.MOST_MATCHES)
     alike = confirmation.Comparison(correlation=1.0, score=HIGHEST_LIMIT, overlap=1.0)
     equals = Matches.of([Match.of(first, second, look, alignment, alike) for first, second in equal])
     # Each pair once, with the higher correlation, sorted by its indices.

@@ -57,8 +57,8 @@ _SAMPLED_VECTORS = 20_000
 _BAR = 16  # grey levels, between the 5th and the 95th percentile of a line; noise of 4 spans 13
 _FAINT = 0.004  # of full scale: one grey level, below which detail is noise
 
-_CANDIDATES = 4  # pairs to align, for each picture of the set
-_PICTURES_AN_EDGED = 2  # pictures for each pair of a picture and another's edges: such copies stand out most of all
+# Pairs to align for each picture of the set: of two pictures; of one and the edges of another, which stand out more.
+_CANDIDATES = np.array([4, 0.5])
 _BEYOND = 6.0  # standard deviations of the null distribution of the correlations' Fisher transform
 # Slightly more than BUSI's null distribution gives; the floor for sets too small to have one, or as diverse as
 # simulated ones.
@@ -123,7 +123,7 @@ def find_repeated(pictures: Sequence[whole.Picture], groups: Groups, title: str 
         return Match.of(key, query % count, look, Alignment(backwards(matrix), 0), compared), rough
 
     count = len(pictures)
-    found = _search(shrunk, groups, (_CANDIDATES * count, -(-count // _PICTURES_AN_EDGED)), title)
+    found = _search(shrunk, groups, title)
     matches = in_threads(match, found.tolist(), title)
     both = np.array([(one.correlation, rough) for one, rough in matches]).reshape(-1, 2)
     null = both[count:][found[count:, 1] < count]
@@ -292,11 +292,10 @@ class Parts(NamedTuple):
 _PAIR = np.dtype([("key", np.int32), ("query", np.int32), ("code", np.int32), ("score", np.float32)])
 
 
-def _search(pictures: Sequence[Picture], groups: Groups, counts: tuple[int, int], title: str) -> NDArray[np.int64]:
+def _search(pictures: Sequence[Picture], groups: Groups, title: str) -> NDArray[np.int64]:
     """Return the pairs of N pictures of different groups (N,) that stand out most, best first: (P, 3).
 
-    ``pictures`` are 2 N, the edges of each behind (see `shrink`), which are queries alone; ``counts`` says how many
-    pairs of either kind are wanted. The columns are key, query,
+    ``pictures`` are 2 N, the edges of each behind (see `shrink`), which are queries alone. The columns are key, query,
     and 8 x window number + 4 if upside down + 2 if mirrored + 1 if inverted. A score counts by how far it is above the
     median score of either picture with a sample of all, in units of the ninth decile above it.
     """
@@ -329,8 +328,8 @@ def _search(pictures: Sequence[Picture], groups: Groups, counts: tuple[int, int]
     found = found[np.argsort(-found["score"], kind="stable")]
     pairs = np.sort(np.stack((found["key"], found["query"])), axis=0)  # either picture may be the query
     once = np.sort(np.unique(pairs, axis=1, return_index=True)[1])
-    edged = found["query"][once] >= scans
-    once = once[rank(edged.astype(np.int64)) < np.array(counts)[edged.astype(np.int64)]]
+    edged = (found["query"][once] >= scans).astype(np.int64)
+    once = once[rank(edged) < scans * _CANDIDATES[edged]]
     return np.stack([found[name][once].astype(np.int64) for name in ("key", "query", "code")], axis=1)
 
 
