@@ -249,6 +249,8 @@ def test_learning_curve(run: Run, tmp_path: Path) -> None:
 PRINTED = [  # scripts, their arguments, a pattern, and how often it stands in what they print
     ("speed/gan", "--size 32 --batch 4 --steps 1 --rounds 1", "ratio", 1),
     ("intervals/by_group", "--repeats 6", r"(?m)^\|", 2 + 3 * 4 * 2),
+    ("intervals/few_groups", "--repeats 2", r"(?m)^\|", 2 + 3 * 2 * 2 * 6),
+    ("intervals/adapt_changes", "--draws 1", r"(?m)^\|", 2 + 3 * 9),
     ("intervals/one_against_rest", "2", r"\| (0|50|100)\.0 \|", 2 * 7),
     ("marks/mark_shortcut", "{data} --count 1", "labels changed", 3 * 5),
     ("marks/scan_area", "{data} --count 4 --every 10", "4 screens", 4),
