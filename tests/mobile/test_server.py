@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
+import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -12,14 +16,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from browser import running
+from file_structure import EDITS, edit
 from sonoforge.mobile import server as server_module
 from sonoforge.mobile.server import Server, Site
 from sonoforge.runtime.dicom_network.inbox import Budget
 from sonoforge.runtime.images.decoding import decode_image
 from sonoforge.runtime.inference.classifier import Classifier
-from web_service import asked, png
+from web_service import FORM, FORMS, asked, png
 
 PAGE = b"<!doctype html><title>page</title>"
 MOST = 2_000_000
@@ -176,7 +183,8 @@ def test_many_that_drip_keep_nobody_waiting(hasty: Server, monkeypatch: pytest.M
     assert time.monotonic() < begun + 15
 
 
-def test_uploads_together_have_a_budget_that_comes_back(hasty: Server) -> None:
+def test_large_uploads_together_have_a_budget_that_comes_back(hasty: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "_LARGE", 100)
     hasty.budget = Budget(3000)
     body = png(1)
     assert len(body) > 3000
@@ -187,6 +195,30 @@ def test_uploads_together_have_a_budget_that_comes_back(hasty: Server) -> None:
     for _ in range(6):
         assert asked(hasty.server_port, "POST", "/classify", body)[0] == 200
         assert asked(hasty.server_port, "POST", "/classify", body[:100])[0] == 422
+
+
+def test_large_uploads_hold_up_no_small_one(hasty: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large, free = png(1), png(1) + bytes(20_000), threading.Event()
+    monkeypatch.setattr(server_module, "_LARGE", len(small))
+    hasty.site, hasty.budget = hasty.site._replace(queue=4), Budget(4 * len(large))
+    hasty.large_worker.submit(free.wait)
+    with ThreadPoolExecutor(8) as pool:
+        sent = [pool.submit(asked, hasty.server_port, "POST", "/classify", large) for _ in range(3)]
+        try:
+            while hasty.large < 3:
+                time.sleep(0.01)
+            status, _, content = asked(hasty.server_port, "POST", "/classify", large)
+            assert (status, code_of(content)) == (429, "queue"), "large ones fill half of the queue"
+            hasty.budget = Budget(0)
+            status, _, content = asked(hasty.server_port, "POST", "/classify", large)
+            assert (status, code_of(content)) == (503, "busy")
+            answers = [asked(hasty.server_port, "POST", "/classify", small)[0] for _ in range(10)]
+            assert answers == [200] * 10
+            assert "\nsonoforge_scans_waiting 2\n" in hasty.figures()
+        finally:
+            free.set()
+        assert [one.result()[0] for one in sent] == [200] * 3
+    assert (hasty.scans, hasty.large) == (0, 0)
 
 
 def test_an_upload_that_is_too_large_is_refused_before_it_is_read(port: int) -> None:
@@ -222,6 +254,9 @@ def test_malformed_uploads_get_a_reason(port: int) -> None:
             "POST /classify HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n0\r\n\r\n",
             411,
         ),
+        ("POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 5\r\n\r\nshort", 411),
+        ("POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5, 5\r\n\r\nshort", 411),
+        ("POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nlonger", 422),
         ("POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n\r\nshort", 400),
         ("POST /else HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", 404),
         ("GET /classify HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
@@ -229,9 +264,75 @@ def test_malformed_uploads_get_a_reason(port: int) -> None:
         ("BREW / HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
         ("GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", 505),
         ("nonsense\r\n\r\n", 400),
+        ("GET /\r\n\r\n", 505),
         ("GET / HTTP/1.1\r\n" + "X: y\r\n" * 200 + "\r\n", 431),
+        ("GET / HTTP/1.1\r\nX: " + "y" * 70_000 + "\r\n\r\n", 431),
+        ("GET /" + "y" * 70_000 + " HTTP/1.1\r\n\r\n", 414),
     ],
 )
 def test_requests_that_are_none_are_refused(port: int, request_head: str, status: int) -> None:
     assert f" {status} ".encode() in raw(port, request_head.encode()).split(b"\r\n")[0]
     assert asked(port, "GET", "/")[0] == 200
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 56", "Transfer-Encoding: chunked"])
+def test_a_body_of_a_get_is_no_next_request(port: int, framing: str) -> None:
+    hidden = "GET /js/app.js HTTP/1.1\r\nHost: localhost\r\nX-Padding: 12\r\n\r\n"
+    answer = raw(port, f"GET / HTTP/1.1\r\nHost: localhost\r\n{framing}\r\n\r\n{hidden}".encode())
+    assert answer.count(b"HTTP/1.1 ") == 1 and PAGE in answer
+
+
+def test_a_thousand_requests_on_one_connection_are_answered_in_turn(port: int) -> None:
+    answer = raw(port, b"GET /js/app.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000)
+    assert answer.count(b"HTTP/1.1 200 ") == answer.count(b"\r\n\r\n1;") == 1000
+
+
+def whole_requests() -> list[bytes]:
+    """Requests of every kind, sound ones and others."""
+    picture, part = png(1), b'Content-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+    bodies = [
+        picture,
+        FORM + part + picture + b"\r\n" + FORM,
+        gzip.compress(picture),
+        *(20 * f for f in FORMS.values()),
+    ]
+    kinds = [b"multipart/form-data; boundary=" + b"x" * 68, b"application/dicom", b"multipart/related"]
+    head = b"POST /classify?name=a%20b HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+    requests = [head + kind + b"\r\nContent-Length: %d\r\n\r\n" % len(one) + one for one in bodies for kind in kinds]
+    chunked = head + kinds[0] + b"\r\nTransfer-Encoding: chunked\r\nX-Request-Id: a\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    gets = [
+        f"GET /{path} HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n\r\n"
+        for path in ("", "metrics", "health")
+    ]
+    return [*requests, chunked, *(get.encode() for get in gets), "".join(gets).encode()]
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(2000, marks=pytest.mark.slow)])
+def test_damaged_requests_are_answered_or_refused(
+    port: int, count: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    defects: list[str] = []
+
+    def note(*_: object) -> None:
+        if not isinstance(error := sys.exc_info()[1], OSError):  # such as of a client that left
+            defects.append(repr(error))
+
+    monkeypatch.setattr(Server, "handle_error", note)
+    whole, found = whole_requests(), Counter[bytes]()
+
+    @settings(
+        max_examples=count, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    )
+    @given(st.sampled_from(whole), EDITS)
+    def ask(request: bytes, edits: list[tuple[str, float, bytes]]) -> None:
+        begun, sent = time.monotonic(), edit(request, edits)
+        answer = raw(port, sent)
+        assert time.monotonic() < begun + 5, sent
+        assert answer.startswith(b"HTTP/1.1 ") or not sent.strip(), sent
+        assert not defects, (defects, sent)
+        found[answer[9:12]] += 1
+
+    ask()
+    print(dict(found))
+    assert found[b"200"] and found[b"422"] and not found[b"500"] and not caplog.records
+    assert asked(port, "POST", "/classify", png(1))[0] == 200

@@ -32,7 +32,7 @@ from program import refused, understood
 from sonoforge.mobile.observation import AccessLog
 from sonoforge.mobile.server import _BUSY, Server, Site
 from sonoforge.runtime.inference.classifier import Classifier
-from web_service import asked, png
+from web_service import FORMS, asked, png
 
 parser = pytest.importorskip("prometheus_client.parser", reason="needs pip install '.[dev]'")
 
@@ -378,6 +378,36 @@ def test_the_examples_of_the_page_answer(program: tuple[Any, str, Path], tmp_pat
         assert done.returncode == 0, done.stderr
         answers = [json.loads(line) for line in done.stdout.splitlines()]
         assert [(answer["file"], answer["ok"]) for answer in answers] == [(name, True) for name in names], example
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the memory of a process is read on Linux alone")
+@pytest.mark.parametrize("kind", FORMS)
+def test_a_form_costs_a_few_times_its_bytes_and_a_line(program: tuple[Any, str, Path], kind: str) -> None:
+    process, address, log = program
+    port, about = int(address.rpartition(":")[2]), Path(f"/proc/{process.pid}")
+    body = FORMS[kind] * (20_000_000 // len(FORMS[kind]))
+
+    def memory(name: str) -> int:
+        return int(re.findall(rf"{name}:\s+(\d+) kB", (about / "status").read_text())[0]) * 1024
+
+    def cpu() -> float:
+        return sum(map(int, (about / "stat").read_text().rpartition(")")[2].split()[11:13])) / os.sysconf("SC_CLK_TCK")
+
+    def one(content: bytes) -> tuple[int, bytes]:
+        headers = {"Content-Type": f"multipart/form-data; boundary={'x' * 68}"}
+        status, _, answer = asked(port, "POST", "/classify", content, **headers)
+        return status, answer
+
+    assert one(png(1))[0] == 200
+    before, lines, used = memory("VmRSS"), log.read_bytes().count(b"\n"), cpu()
+    (about / "clear_refs").write_text("5")  # the peak begins anew
+    status, answer = one(body)
+    assert (status, json.loads(answer)["error"]["code"]) == (422, "not_an_image")
+    assert len(answer) < 1000 and b"\n" not in answer
+    assert memory("VmHWM") - before < 4 * len(body)
+    assert memory("VmRSS") - before < 4 * len(body)
+    assert cpu() - used < len(body) / 1e6
+    assert len(lines_of(log, lines + 1)) == lines + 1
 
 
 def test_a_clinic_asks_through_nginx_and_haproxy(program: tuple[Any, str, Path], tmp_path: Path) -> None:

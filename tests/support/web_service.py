@@ -9,6 +9,16 @@ from PIL import Image
 
 from bundle_factory import scan
 
+FORM = b"--" + b"x" * 68 + b"\r\n"
+FORMS = {
+    "boundaries": FORM,
+    "empty parts": FORM + b"\r\n",
+    "parts in parts": FORM + b"Content-Type: multipart/mixed; boundary=x\r\n\r\n",
+    "heads": b"X: y\r\n",
+    "chunks": b"1\r\na\r\n",
+}
+"""Whose repetition keeps a parser of forms at work."""
+
 
 def png(seed: int) -> bytes:
     """A simulated scan as a file."""

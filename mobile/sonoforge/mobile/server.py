@@ -3,8 +3,8 @@
 It serves the app's files from memory and opens no path of this machine.  It refuses requests for another host's name
 (DNS rebinding), and other pages' POST requests, recognised by ``Origin`` (with its port) and ``Sec-Fetch-Site``.
 
-No client can keep others waiting: requests have a time limit, uploads share a budget of bytes, the queue has a limit,
-and above a number of connections the slowest is closed.
+No client can keep others waiting: requests have a time limit, large uploads share a budget of bytes and are answered
+one after another beside the small ones, the queue has a limit, and above a number of connections the slowest is closed.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ _PIECE = 1 << 16
 _AT_ONCE = 128  # connections; above that, the slowest is closed
 _A_SECOND = 10  # scans answered, on a slow machine
 _BUSY = 2  # scans answered at once: each may take some hundred megabytes
+_LARGE = 1_000_000  # bytes; larger uploads, which may take seconds, wait for each other and hold up no smaller one
 _HELD = 4  # largest uploads held at once
 _IDLE = 0.5  # seconds after which an open connection without a request is closed at the end
 _LINGER = 2.0  # seconds in which what a refused client still sends is thrown away, so that it can read the answer
@@ -138,8 +139,9 @@ class Server(http.server.ThreadingHTTPServer):
         self.site = site._replace(files={**site.files, **own})
         self.metrics, self.access_log = Metrics(site.classifier), access_log
         self.ending = False
-        self.scans = 0  # arrived and not answered
+        self.scans, self.large = 0, 0  # arrived and not answered; how many of them are large
         self.workers = ThreadPoolExecutor(_BUSY)  # a connection's own thread would keep the memory of its last scan
+        self.large_worker = ThreadPoolExecutor(1)
         self.budget = Budget(_HELD * site.most_bytes)
         self._open: dict[socket.socket, TimedInput | None] = {}  # by connection; None while it is answered
         self._opening = threading.Lock()
@@ -187,20 +189,26 @@ class Server(http.server.ThreadingHTTPServer):
 
     def classify(self, data: bytes) -> dict[str, Any]:
         """Answer a scan when its turn comes; raise `UploadError` if the queue is full."""
+        large = len(data) > _LARGE
         with self._opening:
-            if self.scans >= _BUSY + self.site.queue:
+            # Large ones may fill half of the queue.
+            if self.scans >= _BUSY + self.site.queue or (large and self.large > self.site.queue // 2):
                 message = f"{self.site.queue} scans are waiting; send it again after the seconds that Retry-After names"
                 raise UploadError(429, "queue", message)
             self.scans += 1
+            self.large += large
         try:
-            return self.workers.submit(answer_file, self.site.classifier, UPLOAD, data).result().entry
+            worker = self.large_worker if large else self.workers
+            return worker.submit(answer_file, self.site.classifier, UPLOAD, data).result().entry
         finally:
             with self._opening:
                 self.scans -= 1
+                self.large -= large
 
     def figures(self) -> str:
         """Return what ``/metrics`` shows."""
-        now = {"scans_in_flight": self.scans, "scans_waiting": max(0, self.scans - _BUSY)}
+        waiting = max(0, self.scans - self.large - _BUSY) + max(0, self.large - 1)
+        now = {"scans_in_flight": self.scans, "scans_waiting": waiting}
         now["log_lines_lost_total"] = self.access_log.lost if self.access_log else 0
         return self.metrics.text({f"sonoforge_{name}": value for name, value in now.items()})
 
@@ -256,6 +264,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._started = time.monotonic()
         if not super().parse_request():
             return False
+        if self.request_version == "HTTP/0.9":  # whose answers have no head
+            self.send_error(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+            return False
         given = self.headers.get("X-Request-Id", "")
         self._id = given if _REQUEST_ID.fullmatch(given) else self._id
         path, _, self._query = self.path.partition("?")
@@ -293,6 +304,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         name, ready = self._address, not self.server.ending
+        # A body here is not read, and is no next request.
+        self.close_connection |= "Content-Length" in self.headers or "Transfer-Encoding" in self.headers
         content = self.server.site.files.get(name)
         if name == "healthz":  # under any name, for load balancers: it says nothing else
             self._answer(200 if ready else 503, {"ok": ready})
@@ -329,9 +342,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _body(self, held: contextlib.ExitStack) -> bytes:
         """Read the image's bytes within the request's time and the server's budget; ``held`` gives the budget back."""
-        stated, most = self.headers.get("Content-Length", ""), self.server.site.most_bytes
+        stated, most = ",".join(self.headers.get_all("Content-Length", [])), self.server.site.most_bytes
         if not (stated.isascii() and stated.isdigit() and len(stated) < 16) or "Transfer-Encoding" in self.headers:
-            raise UploadError(411, "length", "Content-Length is missing; send the image's bytes as the body")
+            raise UploadError(
+                411, "length", "Content-Length is missing or given twice; send the image's bytes as the body"
+            )
         length = int(stated)
         if length > most:
             limit = f"the limit of {most / 1e6:.0f} MB"
@@ -345,9 +360,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 raise UploadError(408, "late", found) from None
             if not piece:
                 raise UploadError(400, "truncated", f"{length - left} bytes arrived, not {length}")
-            if not self.server.budget.take(len(piece)):
-                raise UploadError(503, "busy", "too many uploads at once; send it again later")
-            held.callback(self.server.budget.give, len(piece))
+            if length > _LARGE:  # the number of connections bounds the others
+                if not self.server.budget.take(len(piece)):
+                    raise UploadError(503, "busy", "too many large uploads at once; send it again later")
+                held.callback(self.server.budget.give, len(piece))
             left -= len(piece)
             parts.append(piece)
             self._timed.allow(length - left)

@@ -55,6 +55,13 @@ def test_a_file_of_millions_of_small_parts_is_stopped(name: str, monkeypatch: py
     assert time.thread_time() - started < 2
 
 
+@pytest.mark.parametrize("opening", [b"P2", b"P5"])
+def test_values_and_few_comments_are_no_flood(opening: bytes) -> None:
+    pixels = b"35 " * 2500 if opening == b"P2" else b"#" * 2500  # the letter # is 35
+    found = decode_image(opening + b"\n" + b"# by a program\n" * 10 + b"50 50\n255\n" + pixels, "image")
+    assert (np.asarray(found) == 35).all()
+
+
 def jpeg_with_scans(count: int) -> bytes:
     data = picture("JPEG", progressive=True)
     last = data[data.rindex(b"\xff\xda") : -2]
@@ -127,6 +134,10 @@ NOTES = b"\xff\xe5" + struct.pack(">H", len(SCANS) + 2) + SCANS
 # How it is made, the code and, in place of `file_checks.MOST_VISITS`, another limit.
 REFUSED: dict[str, tuple[Callable[[], bytes], str, int]] = {
     "png of 600 000 chunks": (lambda: png_of_empty_chunks(600_000, -12), "too_slow", 0),
+    "jpeg of 20 000 segments": (lambda: ENDLESS["jpeg of empty segments"](20_000), "too_slow", 0),
+    "ppm of comments": (lambda: b"P3\n1000 1000\n255\n" + b"#\n" * 500_000, "too_slow", 0),
+    "pbm of comments": (lambda: b"P1\n20 20\n" + b"0 #\n" * 100_000, "too_slow", 0),
+    "pgm of comments": (lambda: b"P2 20 20 255\n" + b"1 # \r" * 100_000, "too_slow", 0),
     "jpeg of 101 scans": (lambda: jpeg_with_scans(101), "too_slow", 0),
     "jpeg of 30 scans, larger": (lambda: jpeg_with_scans(30), "too_slow", 20 * 20 * 16),
     # too short for their pixels, so refused before these take memory

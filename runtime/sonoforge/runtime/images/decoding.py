@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -30,7 +31,15 @@ from PIL import Image
 from sonoforge.runtime.errors import install_extra, pip_install, reason
 from sonoforge.runtime.images import file_kinds
 from sonoforge.runtime.images.dicom.header import stated_sizes
-from sonoforge.runtime.images.file_checks import TimedBytes, TooSlowError, check_chunks, check_tags, check_work
+from sonoforge.runtime.images.file_checks import (
+    JPEG_PIECES,
+    TimedBytes,
+    TooSlowError,
+    check_chunks,
+    check_comments,
+    check_tags,
+    check_work,
+)
 from sonoforge.runtime.images.limits import (
     MAX_AVIF_PIXELS,
     MAX_JPEG_2000_SAMPLES,
@@ -188,6 +197,8 @@ def open_header(data: bytes, path: Path | str) -> Image.Image:
         check_chunks(data)
     elif name == "TiffImageFile":
         check_tags(data)
+    elif name == "PpmImageFile":
+        check_comments(data)
     # The reader class itself, not Image.open: that imports five readers for one and warns through global state.
     try:
         plugin = import_module(module if module == "pi_heif" else f"PIL.{module}")
@@ -197,7 +208,8 @@ def open_header(data: bytes, path: Path | str) -> Image.Image:
         kind, remedy = _NEEDED[module]
         raise ImageError("unsupported", f"{path}: {kind} cannot be decoded here; run {remedy()}")
     try:
-        image: Image.Image = getattr(plugin, name)(TimedBytes(data))
+        pieces = JPEG_PIECES if name == "JpegImageFile" else math.inf
+        image: Image.Image = getattr(plugin, name)(TimedBytes(data, pieces))
     except SyntaxError as error:  # how Pillow's readers say "not mine"
         raise ImageError("not_an_image", f"{path}: starts like an image but is not one ({reason(error)})") from error
     check_size(image.width, image.height, path, _MOST_PIXELS.get(name, MAX_PIXELS))

@@ -49,7 +49,10 @@ _MOST_AGAIN = 20_000_000
 
 _PIECES = 100  # between two looks at the clock, each of which may cost some microseconds; an ordinary file has ten
 _MOST_SEGMENTS = 100_000
-_MOST_CHUNKS = 500_000  # of a PNG; 200 MB in the smallest chunks that encoders write are 50 000
+_MOST_CHUNKS = 100_000  # of a PNG; 200 MB in the smallest chunks that encoders write are 50 000
+JPEG_PIECES = 50_000
+"""Pieces of a JPEG, about four to a segment: Pillow keeps each segment.  200 MB of the longest segments are 13 000."""
+_MOST_COMMENTS = 1000  # of a PNM in text: for each, Pillow copies up to a megabyte
 _SCAN, _END = 0xDA, 0xD9
 _SCANS = bytes((0xFF, _SCAN))
 _EXTENSION, _FRAME, _TRAILER = 0x21, 0x2C, 0x3B  # blocks of a GIF
@@ -62,22 +65,22 @@ class TooSlowError(Exception):
 
 
 class TimedBytes(io.BytesIO):
-    """A file in memory that can be read for a limited time."""
+    """A file in memory that can be read for a limited time, and in so many pieces."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, most: float = math.inf) -> None:
         super().__init__(data)
-        self._reads, self._end = 0, math.inf
+        self._reads, self._most, self._end = 0, most, math.inf
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read as a file does.
 
         Raises:
-            TooSlowError: This thread has used `SECONDS` since the first hundred pieces.
+            TooSlowError: This thread has used `SECONDS` since the first hundred pieces, or there are too many pieces.
         """
         self._reads += 1
         if self._reads % _PIECES == 0:
             now = time.thread_time()
-            if now > self._end:
+            if now > self._end or self._reads > self._most:
                 raise TooSlowError
             self._end = min(self._end, now + SECONDS)
         return super().read(size)
@@ -219,6 +222,12 @@ def _has_many_scans(data: bytes, most: int) -> bool:
         scans += data[marker.start() + 1] == _SCAN
         at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
     return True
+
+
+def check_comments(data: bytes) -> None:
+    """Raise `TooSlowError` for a PNM in text (P1 to P3) with more comments than any program writes."""
+    if data[1:2] in (b"1", b"2", b"3") and data.count(b"#") > _MOST_COMMENTS:
+        raise TooSlowError
 
 
 def check_chunks(data: bytes) -> None:
