@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -31,15 +30,7 @@ from PIL import Image
 from sonoforge.runtime.errors import install_extra, pip_install, reason
 from sonoforge.runtime.images import file_kinds
 from sonoforge.runtime.images.dicom.header import stated_sizes
-from sonoforge.runtime.images.file_checks import (
-    JPEG_PIECES,
-    TimedBytes,
-    TooSlowError,
-    check_chunks,
-    check_comments,
-    check_tags,
-    check_work,
-)
+from sonoforge.runtime.images.file_checks import FIRST_CHECKS, TimedBytes, TooSlowError, check_work
 from sonoforge.runtime.images.limits import (
     MAX_AVIF_PIXELS,
     MAX_JPEG_2000_SAMPLES,
@@ -193,12 +184,8 @@ def open_header(data: bytes, path: Path | str) -> Image.Image:
             raise clip_refused(path, "a film")
         raise ImageError("not_an_image", f"{path}: not an image; its content is not {file_kinds.KINDS_IN_WORDS}")
     module, name = opening
-    if name == "PngImageFile":
-        check_chunks(data)
-    elif name == "TiffImageFile":
-        check_tags(data)
-    elif name == "PpmImageFile":
-        check_comments(data)
+    if check := FIRST_CHECKS.get(name):
+        check(data)
     # The reader class itself, not Image.open: that imports five readers for one and warns through global state.
     try:
         plugin = import_module(module if module == "pi_heif" else f"PIL.{module}")
@@ -208,8 +195,7 @@ def open_header(data: bytes, path: Path | str) -> Image.Image:
         kind, remedy = _NEEDED[module]
         raise ImageError("unsupported", f"{path}: {kind} cannot be decoded here; run {remedy()}")
     try:
-        pieces = JPEG_PIECES if name == "JpegImageFile" else math.inf
-        image: Image.Image = getattr(plugin, name)(TimedBytes(data, pieces))
+        image: Image.Image = getattr(plugin, name)(TimedBytes(data))
     except SyntaxError as error:  # how Pillow's readers say "not mine"
         raise ImageError("not_an_image", f"{path}: starts like an image but is not one ({reason(error)})") from error
     check_size(image.width, image.height, path, _MOST_PIXELS.get(name, MAX_PIXELS))

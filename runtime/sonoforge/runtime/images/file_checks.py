@@ -50,8 +50,7 @@ _MOST_AGAIN = 20_000_000
 _PIECES = 100  # between two looks at the clock, each of which may cost some microseconds; an ordinary file has ten
 _MOST_SEGMENTS = 100_000
 _MOST_CHUNKS = 100_000  # of a PNG; 200 MB in the smallest chunks that encoders write are 50 000
-JPEG_PIECES = 50_000
-"""Pieces of a JPEG, about four to a segment: Pillow keeps each segment.  200 MB of the longest segments are 13 000."""
+_JPEG_PIECES = 50_000  # four to a segment, which Pillow keeps all; 200 MB in the longest segments are 13 000
 _MOST_COMMENTS = 1000  # of a PNM in text: for each, Pillow copies up to a megabyte
 _SCAN, _END = 0xDA, 0xD9
 _SCANS = bytes((0xFF, _SCAN))
@@ -67,9 +66,10 @@ class TooSlowError(Exception):
 class TimedBytes(io.BytesIO):
     """A file in memory that can be read for a limited time, and in so many pieces."""
 
-    def __init__(self, data: bytes, most: float = math.inf) -> None:
+    def __init__(self, data: bytes) -> None:
         super().__init__(data)
-        self._reads, self._most, self._end = 0, most, math.inf
+        self._reads, self._end = 0, math.inf
+        self._most = _JPEG_PIECES if data[:2] == b"\xff\xd8" else math.inf
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read as a file does.
@@ -255,3 +255,7 @@ def check_chunks(data: bytes) -> None:
             return
         position = end
     raise TooSlowError
+
+
+FIRST_CHECKS = {"PngImageFile": check_chunks, "TiffImageFile": check_tags, "PpmImageFile": check_comments}
+"""What a file must pass before Pillow reads it, by the name of Pillow's reader."""
