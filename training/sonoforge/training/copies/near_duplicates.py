@@ -191,7 +191,7 @@ _SEARCH = "near-duplicates5"  # with a new number, earlier results are not read
 _FEWEST_AGREEING = 4  # matches; unrelated pictures often have three
 _FEWEST_KNOWN = 20  # scores needed to estimate their distribution
 _OF_TWO_KINDS = 0.8  # share of the variance that lies between two kinds of scores
-_DRAWN = 200  # pairs
+_DRAWN, _FEWEST_DRAWN_FROM = 200, 100  # pairs, pictures: of fewer, simulated ones too are taken for breast scans
 # Usual score of sets for which the kept limit holds: 2.0 to 2.3 in the four collections and in sets augmented from
 # them. Herlev's cells have 3.5, LiTS's livers 3.8, mammograms 5.2 and 5.8, retinas 7.6.
 _KEPT_USUAL = 2.8
@@ -323,7 +323,7 @@ def usual_score(prepared: Prepared) -> float:
     Unlike those of candidates, nearly all of these pairs are unrelated, however many copies of each scan a set holds.
     """
     pictures, features = prepared
-    if len(pictures) < _FEWEST_KNOWN:
+    if len(pictures) < _FEWEST_DRAWN_FROM:
         return HIGHEST_LIMIT
     rng = np.random.default_rng(2)
     one, apart = rng.integers(0, len(pictures), _DRAWN), rng.integers(1, len(pictures), _DRAWN)

@@ -25,6 +25,7 @@ _SAMPLE = 40_000  # descriptors from which the components are computed
 _POINTS_A_CENTRE = 8
 _PICTURES = 4096  # looked up together
 _BLOCK = 4096  # descriptors projected together, so that the result fits into the processor's cache
+_FEWEST_HALVED = 100  # pictures: drawings by one program, of which small sets are made, look like their half mirrors
 _NEAREST = 12  # matches kept for one descriptor, so that a common one does not fill the memory
 _TURNS = 12
 _FEWEST = 3  # near descriptors from which a pair of pictures is a candidate
@@ -157,7 +158,8 @@ def _near_limit(index: Cells, queries: _Set, space: _Space, quantile: float) -> 
     rng = np.random.default_rng(1)
     chosen = queries.descriptors(rng.permutation(len(queries.sizes))[:5000])
     limits = []
-    for order in (*(descriptor_order(look) for look in LOOKS if look.inverted), *HALF_MIRRORED):
+    halves = HALF_MIRRORED if len(queries.pictures) >= _FEWEST_HALVED else ()
+    for order in (*(descriptor_order(look) for look in LOOKS if look.inverted), *halves):
         points = _project(chosen[:, order], space)
         nearest = np.full(len(points), np.inf)
         for cell, visitors in visits(index, points, _CELLS_OF_A_DESCRIPTOR):
