@@ -30,7 +30,7 @@ from PIL import Image
 from sonoforge.runtime.errors import install_extra, pip_install, reason
 from sonoforge.runtime.images import file_kinds
 from sonoforge.runtime.images.dicom.header import stated_sizes
-from sonoforge.runtime.images.file_checks import FIRST_CHECKS, TimedBytes, TooSlowError, check_work
+from sonoforge.runtime.images.file_checks import TimedBytes, TooSlowError, check_work, first_checks
 from sonoforge.runtime.images.limits import (
     MAX_AVIF_PIXELS,
     MAX_JPEG_2000_SAMPLES,
@@ -184,7 +184,7 @@ def open_header(data: bytes, path: Path | str) -> Image.Image:
             raise clip_refused(path, "a film")
         raise ImageError("not_an_image", f"{path}: not an image; its content is not {file_kinds.KINDS_IN_WORDS}")
     module, name = opening
-    if check := FIRST_CHECKS.get(name):
+    if check := first_checks.get(name):
         check(data)
     # The reader class itself, not Image.open: that imports five readers for one and warns through global state.
     try:

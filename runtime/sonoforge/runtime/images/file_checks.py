@@ -257,5 +257,5 @@ def check_chunks(data: bytes) -> None:
     raise TooSlowError
 
 
-FIRST_CHECKS = {"PngImageFile": check_chunks, "TiffImageFile": check_tags, "PpmImageFile": check_comments}
+first_checks = {"PngImageFile": check_chunks, "TiffImageFile": check_tags, "PpmImageFile": check_comments}
 """What a file must pass before Pillow reads it, by the name of Pillow's reader."""
