@@ -58,7 +58,7 @@ def recompute(
     if (run / ANSWERS).is_file():
         check_answers(run, record, origins)
         held_out = cross_validated(run, training["arm"], training["seed"], near_duplicates)
-        plan, why = read_plan(run / FILE), "the networks of its folds are not kept"
+        plan, why = read_plan(run / FILE), "the run does not keep the networks of its folds"
         used = range(len(plan.files))
     elif (run / HELD_OUT).is_file() and "trust" in summary:  # of the first fold of the plan
         part, *_ = read_predictions(run / HELD_OUT)[0]
