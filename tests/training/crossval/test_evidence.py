@@ -446,4 +446,4 @@ def test_every_kept_table_of_the_studies_is_as_recorded() -> None:
     ]
     assert len(tables) >= 20
     for table in tables:
-        assert told(table).startswith("as recorded by whoever kept it without its run")
+        assert told(table).startswith("as recorded by whoever kept it, without its run,")

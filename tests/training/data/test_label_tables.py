@@ -333,7 +333,7 @@ def test_a_column_of_something_longer_than_labels_is_refused(tmp_path: Path) -> 
     """As Label Studio exports boxes: the column is called label, and holds JSON."""
     shapes = '"[{""x"": 1, ""y"": 2, ""width"": 10, ""height"": 20, ""rectanglelabels"": [""lesion""]}]"'
     (scans(tmp_path) / "boxes.csv").write_text("image,label\n" + "".join(f"{name},{shapes}\n" for name in LABELS))
-    with pytest.raises(SonoforgeError, match=r"line 2: .* is no label; ask another column"):
+    with pytest.raises(SonoforgeError, match=r"line 2: .* is not a label; name another column"):
         read_dataset(tmp_path)
 
 

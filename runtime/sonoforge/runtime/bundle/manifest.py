@@ -98,7 +98,7 @@ class Manifest:
 
     @property
     def origin(self) -> str:
-        """Whether it is of the shipped bundle whose name and version it has; empty if it has those of none."""
+        """Whether it is the shipped bundle of its name and version, in words; empty if none has that name."""
         if self.title not in SHIPPED_DIGESTS:
             return ""
         is_shipped = self.raw.get(DIGEST) in SHIPPED_DIGESTS.values()

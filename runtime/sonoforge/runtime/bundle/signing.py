@@ -1,4 +1,4 @@
-"""Read Ed25519 keys, and check a bundle's signature: it says who vouches for what no recomputation can tell.
+"""Read Ed25519 keys, and check a bundle's signature: it says who vouches for what cannot be recomputed.
 
 `SIGNATURE` holds the plain signature (RFC 8032) of the bytes of ``manifest.json``, and so of all files.  Keys are PEM
 files as ``openssl genpkey -algorithm ed25519`` makes them; ``openssl pkeyutl -verify -rawin`` checks the same file.
@@ -26,7 +26,7 @@ def read_key(path: Path, *, private: bool) -> Any:
     kind, made = "public", "openssl pkey -in PRIVATE.pem -pubout"
     if private:
         kind, made = "private", "openssl genpkey -algorithm ed25519"
-    with refusing(f"{path}: no {kind} key in PEM", f"make one with {made}", Exception):  # OpenSSL's own, too
+    with refusing(f"{path}: not a {kind} key in PEM", f"make one with {made}", Exception):  # OpenSSL's own, too
         data = path.read_bytes()
         key = serialization.load_pem_private_key(data, None) if private else serialization.load_pem_public_key(data)
     if not isinstance(key, ed25519.Ed25519PrivateKey if private else ed25519.Ed25519PublicKey):
@@ -35,7 +35,7 @@ def read_key(path: Path, *, private: bool) -> Any:
 
 
 def check_signature(bundle: Path, key: Path) -> None:
-    """Check a bundle's signature by a public key, see `read_key`; raise `BundleError` if it is none of its manifest."""
+    """Check a bundle's signature by a public key, see `read_key`; raise `BundleError` if they do not match."""
     public = read_key(key, private=False)
     from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - an extra
 
@@ -43,6 +43,6 @@ def check_signature(bundle: Path, key: Path) -> None:
         public.verify(read_signature(bundle), read_manifest(bundle))
     except InvalidSignature as error:
         raise BundleError(
-            f"{bundle}: {SIGNATURE} is no signature of its manifest by {key.name}: the bundle was changed, or another "
+            f"{bundle}: {SIGNATURE} does not match the manifest and {key.name}: the bundle was changed, or another "
             "key signed it; take it from its source again"
         ) from error

@@ -52,7 +52,7 @@ def verify(path: str = "", trust: bool = False, key: str = "") -> dict[str, Any]
 
     Every file is compared with its SHA-256, then the golden inputs are run and compared with the outputs that the
     exporter recorded. For a generator, golden images are drawn from their seeds with every file that can run here.
-    Nothing of this tells who made the bundle, or whether the figures of its card are true.
+    None of this tells who made the bundle, or whether the figures of its card are true.
 
     Args:
         path: Folder or ``.zip``.

@@ -338,7 +338,7 @@ def read_record(table: Path) -> str:
                     f"{file}: was edited: its SHA-256 is {found[:12]}..., but {expected[:12]}... in {path}; {_REMEDY}"
                 )
         date = datetime.date.fromisoformat(record["date"])  # no other words of a record, which could claim anything
-        return f"{'crossval' if record['files'] else 'whoever kept it without its run'} on {date}"
+        return f"{'crossval' if record['files'] else 'whoever kept it, without its run,'} on {date}"
 
 
 def _sha256(file: Path) -> str:

@@ -168,7 +168,7 @@ def read_labels(table: LabelTable, asked: str = "") -> Labelled:
     ]
     for (name, row), label in zip(table.rows, labels_in(cells, str(table.path)), strict=True):
         if len(label) > _LONGEST or label.startswith(("[{", '{"')):  # Label Studio's shapes, in a column called label
-            raise SonoforgeError(f"{table.path}: line {row.line}: {label!r:.60} is no label; ask another column")
+            raise SonoforgeError(f"{table.path}: line {row.line}: {label!r:.60} is not a label; name another column")
         if label and class_key(labels.setdefault(name, label)) != class_key(label):
             raise SonoforgeError(
                 f"{table.path}: line {row.line} says that {name} is {label!r}, an earlier line {labels[name]!r}; keep "

@@ -191,7 +191,7 @@ def label_numbers(path: Path) -> frozenset[int]:
     numbers = frozenset(map(int, np.unique(labels[labels != 0])))
     if len(numbers) > _MOST_LABELS:
         raise SonoforgeError(
-            f"{path}: has {len(numbers)} different labels, more than {_MOST_LABELS}; rename it if it is no label map"
+            f"{path}: has {len(numbers)} different labels, more than {_MOST_LABELS}; rename it if it is not a label map"
         )
     return numbers
 
