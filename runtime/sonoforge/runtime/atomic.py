@@ -49,9 +49,7 @@ def replacing(path: Path | str, durable: bool = True) -> Iterator[BinaryIO]:
     target = Path(path)
     temporary = temporary_name(target)
     with _writing(target):
-        if target.exists() and not (
-            target.is_file() and target.parent != Path("/dev")
-        ):  # whose name is not to be taken
+        if target.exists() and (not target.is_file() or target.parent == Path("/dev")):  # never replaced by a file
             with target.open("wb") as file:
                 yield file
             return

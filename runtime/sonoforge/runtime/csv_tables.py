@@ -280,7 +280,7 @@ def class_names(names: Iterable[str], where: str) -> dict[str, str]:
 
 
 def check_inner(folder: Path, inner: Iterable[PurePath], classes: Iterable[str]) -> None:
-    """Refuse folders of another of the classes inside that of one; ``inner`` are those with images, relative to it."""
+    """Refuse a class folder that holds another class's; ``inner`` are its folders with images, relative to it."""
     others = {class_key(name) for name in classes} - {class_key(folder.name)}
     for path in inner:
         if others & set(map(class_key, path.parts)):

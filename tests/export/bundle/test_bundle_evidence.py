@@ -173,7 +173,7 @@ def test_collections_are_those_of_the_images(
 def test_results_of_another_verb_are_refused_in_one_line(
     record: ModelRecord, given: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Such as those of ``validate``, under the name of a protocol."""
+    """As if ``validate`` had written its results under the name of a protocol."""
     robust = {"protocol": "sealed", "collections": [{"name": "BUS-BRA", "robustness": {"auc": 0.991}}], **given}
     with pytest.raises(SonoforgeError, match=r"predictions\.csv: .*predictions\.csv of crossval"):
         with_evidence(record, [write(tmp_path / "run", robust)], [])

@@ -274,7 +274,7 @@ def auc_ends(
 @pytest.mark.parametrize("correlation", [0.0, 0.3])
 @pytest.mark.parametrize("count", [30, 60, 200])
 def test_the_interval_of_accuracy_and_sensitivity_covers_with_few_groups(count: int, correlation: float) -> None:
-    """Sensitivity is that of the class that half of the groups have."""
+    """Half of the groups belong to the class whose sensitivity is measured."""
     for share in (0.5, 0.7, 0.8, 0.9, 0.95, 0.98):
         rng, held = np.random.default_rng(4), np.zeros(2)
         world = World(few_groups(count), correlation, slope=0)

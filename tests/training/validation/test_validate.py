@@ -163,7 +163,7 @@ def _figures(found: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def both_ways(scans: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, Path]]:
-    """A validation with all packages, and with those of the base install: what ``--json`` prints, and the run."""
+    """Validate with all packages and with the base install; return what ``--json`` prints, and the run, of each."""
     folder = tmp_path_factory.mktemp("both")
     known = folder / "known"
     write_phantom_set(known, 40, 3)

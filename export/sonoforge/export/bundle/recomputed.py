@@ -37,7 +37,7 @@ _OTHERWISE = ("flags", "train_accuracy")  # of the folds in a summary, of the fi
 def recompute(
     run: Path, record: ModelRecord, origins: Sequence[Origin], seen: GateImages, logits: NDArray[np.float32]
 ) -> Record:
-    """Compute a run's figures again, and its answers to those of its images that are at hand.
+    """Recompute a run's figures from its answers, and the answers to the images that are at hand from its weights.
 
     Args:
         run: The run folder.
@@ -162,7 +162,7 @@ def _answer_again(
     seen: GateImages,
     logits: NDArray[np.float32],
 ) -> dict[str, int]:
-    """Compare the answers of ``train``, and the accuracy in training, with those of the weights; count the images."""
+    """Check the answers of ``train`` and the training accuracy against the weights; return how many images of each."""
     answers = {} if (run / ANSWERS).is_file() else dict(zip(part.files, part.probabilities, strict=True))
     place, pairs = {digest: i for i, digest in enumerate(plan.hashes)}, {*zip(plan.hashes, plan.labels, strict=True)}
     said = torch.from_numpy(logits).double().softmax(1).numpy()

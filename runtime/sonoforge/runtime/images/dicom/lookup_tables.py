@@ -26,7 +26,7 @@ class Table(NamedTuple):
     highest: int
 
     def look_up(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the entry of each value, that of the nearest end for values outside the table."""
+        """Return the entry of each value; a value outside the table gets the entry at the nearer end."""
         # Some files state the first of signed values as an unsigned number.
         first = self.first - _WORD if self.first >= _WORD // 2 and values.min() < 0 else self.first
         places = np.clip(np.rint(values.astype(np.float64)) - first, 0, len(self.entries) - 1)
