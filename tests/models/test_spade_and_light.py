@@ -20,7 +20,7 @@ SIZE, STRUCTURES, LATENT, WIDTH = 64, 2, 6, 4
 @pytest.fixture
 def generator() -> spade.Generator:
     torch.manual_seed(0)
-    made = spade.Generator(spade.GeneratorSettings(SIZE, 1 + STRUCTURES, LATENT, structures=STRUCTURES, width=2))
+    made = spade.Generator(MapSettings(SIZE, 1 + STRUCTURES, LATENT, structures=STRUCTURES, width=2))
     return made.double().eval()
 
 
@@ -40,7 +40,7 @@ def draw_latents(count: int, seed: int = 1) -> Tensor:
 def test_weights_are_as_many_as_the_paper_says() -> None:
     """96 million (table 4, its decoder with 256 x 256 pixels); 5.6 million is what the authors' code counts of the
     discriminator for Cityscapes, of 36 channels of labels and 3 of colour."""
-    generator = on_meta(lambda: spade.Generator(spade.GeneratorSettings(256, 39, 256, structures=36)))
+    generator = on_meta(lambda: spade.Generator(MapSettings(256, 39, 256, structures=36)))
     assert count_weights(generator) / 1e6 == pytest.approx(96, rel=0.02)
     assert count_weights(on_meta(lambda: spade.Discriminator(256, 39))) / 1e6 == pytest.approx(5.6, rel=0.01)
 
@@ -60,9 +60,7 @@ def test_weights_are_those_of_the_layers_counted_by_hand() -> None:
         if inputs != outputs:
             by_hand += normalisation(inputs) + inputs * outputs
     by_hand += 9 * 4 + 1
-    made = on_meta(
-        lambda: spade.Generator(spade.GeneratorSettings(64, 1 + structures, latent, structures=structures, width=width))
-    )
+    made = on_meta(lambda: spade.Generator(MapSettings(64, 1 + structures, latent, structures=structures, width=width)))
     assert count_weights(made) == by_hand
 
 
@@ -91,9 +89,7 @@ def test_a_pixel_of_the_map_changes_the_image_within_its_reach_alone(
 def test_without_a_map_it_draws_into_those_it_keeps(generator: spade.Generator) -> None:
     with pytest.raises(ValueError, match=r"maps: "):
         generator(draw_latents(1))
-    made = spade.Generator(
-        spade.GeneratorSettings(SIZE, 1 + STRUCTURES, LATENT, structures=STRUCTURES, maps=4, width=2)
-    ).eval()
+    made = spade.Generator(MapSettings(SIZE, 1 + STRUCTURES, LATENT, structures=STRUCTURES, maps=4, width=2)).eval()
     maps = draw_maps(4)
     made.keep_maps(maps > 0)
     latents = torch.zeros(4, LATENT)
@@ -103,9 +99,7 @@ def test_without_a_map_it_draws_into_those_it_keeps(generator: spade.Generator) 
         given = made(latents, None, maps.float())
     assert torch.equal(samples[:, 1:], maps.float())
     assert torch.equal(samples, given)
-    again = spade.Generator(
-        spade.GeneratorSettings(SIZE, 1 + STRUCTURES, LATENT, structures=STRUCTURES, maps=4, width=2)
-    ).eval()
+    again = spade.Generator(MapSettings(SIZE, 1 + STRUCTURES, LATENT, structures=STRUCTURES, maps=4, width=2)).eval()
     again.load_state_dict(made.state_dict())
     assert torch.equal(again(latents), samples)
 
@@ -130,7 +124,7 @@ def test_both_scales_weigh_the_same_in_the_mean_score() -> None:
 )
 def test_impossible_label_maps_are_refused(options: dict[str, int], message: str) -> None:
     for build in (
-        lambda: spade.Generator(spade.GeneratorSettings(64, 2, 4, **options)),
+        lambda: spade.Generator(MapSettings(64, 2, 4, **options)),
         lambda: projected.Generator(MapSettings(64, 2, 4, **options)),
     ):
         with pytest.raises(ValueError, match=message):

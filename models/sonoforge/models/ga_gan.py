@@ -21,11 +21,12 @@ its output.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import glu, interpolate, pixel_unshuffle
+from torch.nn.functional import pixel_unshuffle
 
 from sonoforge.models import doublings, layers, smallest_side
 
@@ -221,19 +222,6 @@ def _linear(inputs: int, outputs: int, bias: bool = True) -> nn.Module:
     return layers.normalised(nn.Linear(inputs, outputs, bias))
 
 
-class _UpSampling(nn.Module):
-    """Double the side: nearest neighbour, convolution, batch normalisation by class, gated linear unit."""
-
-    def __init__(self, inputs: int, outputs: int, classes: int) -> None:
-        super().__init__()
-        self.convolution = layers.convolution(inputs, 2 * outputs, 3)
-        self.norm = layers.ConditionalBatchNorm(2 * outputs, classes) if classes else nn.BatchNorm2d(2 * outputs)
-
-    def forward(self, maps: Tensor, condition: Tensor | None) -> Tensor:
-        wide = self.convolution(interpolate(maps, scale_factor=2))
-        return glu(self.norm(wide) if condition is None else self.norm(wide, condition), 1)
-
-
 class Generator(nn.Module):
     """Map a latent vector, of length 128 in the paper, and a class to an image; it ends with 2 ``width`` channels."""
 
@@ -257,7 +245,8 @@ class Generator(nn.Module):
         self.first = layers.normalised(nn.ConvTranspose2d(latent_size, widths[0], smallest_side(image_size)))
         self.activation = layers.make_activation(cells.activation)
         self.cells = _build(cells, "generator", image_size, widths[:-1])
-        self.ups = nn.ModuleList([_UpSampling(inputs, outputs, classes) for inputs, outputs in pairwise(widths)])
+        norm = partial(layers.ConditionalBatchNorm, condition=classes) if classes else nn.BatchNorm2d
+        self.ups = nn.ModuleList([layers.GatedUp(*pair, norm, bias=True) for pair in pairwise(widths)])
         self.last = nn.Sequential(
             layers.convolution(widths[-1], widths[-1], 3), layers.convolution(widths[-1], channels, 3)
         )

@@ -273,6 +273,23 @@ class ConditionalBatchNorm(nn.Module):
         return result
 
 
+class GatedUp(nn.Module):
+    """Double the side: nearest neighbour, convolution, normalisation under a condition if any, gated linear unit.
+
+    ``norm`` makes the normalisation from its number of channels.
+    """
+
+    def __init__(self, inputs: int, outputs: int, norm: Callable[[int], nn.Module], *, bias: bool) -> None:
+        super().__init__()
+        self.convolution = convolution(inputs, 2 * outputs, 3, bias=bias)
+        self.norm = norm(2 * outputs)
+
+    def forward(self, maps: Tensor, condition: Tensor | None) -> Tensor:
+        """Map (N, inputs, H, W), and what the normalisation takes, to (N, outputs, 2 H, 2 W)."""
+        wide = self.convolution(F.interpolate(maps, scale_factor=2))
+        return F.glu(self.norm(wide) if condition is None else self.norm(wide, condition), 1)
+
+
 class SelfAttention(nn.Module):
     """Add to each pixel of the maps (N, width, H, W), H and W even, a mean over the image, weighted by attention.
 

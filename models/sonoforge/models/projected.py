@@ -15,18 +15,21 @@ network cannot read, join its features at every scale, rearranged so that each p
 that it covers; classes enter by projection (Miyato and Koyama, ICLR 2018) at each place of the last maps.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, glu, interpolate, silu
+from torch.nn.functional import adaptive_avg_pool2d, interpolate, silu
 
 from sonoforge.models import doublings, smallest_side
 from sonoforge.models.layers import (
     SLOPE,
     Architecture,
     ConditionalBatchNorm,
+    GatedUp,
     check_conditioning,
     convolution,
     draw_weights,
@@ -39,26 +42,6 @@ from sonoforge.models.spade import KeptMaps, MapSettings, SpatiallyAdaptiveNorm
 CHANNELS = (16, 8, 4, 2, 2, 1, 0.5, 0.25)  # times the width, at the smallest maps and after each doubling: its code
 REACH = 4  # doublings from gating maps to gated ones (section 3.1)
 MAP_FEATURES = 32  # channels between a label map and its scales and shifts
-
-
-class _Up(nn.Module):
-    """Double the side: nearest neighbour, convolution, normalisation, gated linear unit."""
-
-    def __init__(self, inputs: int, outputs: int, classes: int, structures: int) -> None:
-        super().__init__()
-        self.convolution = convolution(inputs, 2 * outputs, 3, bias=False)
-        self.norm: nn.Module = nn.BatchNorm2d(2 * outputs)
-        self.by_class, self.by_map = classes > 0, structures > 0
-        if classes:
-            self.norm = ConditionalBatchNorm(2 * outputs, classes)
-        if structures:
-            self.norm = SpatiallyAdaptiveNorm(2 * outputs, structures, MAP_FEATURES)
-
-    def forward(self, maps: Tensor, condition: Tensor | None, inside: Tensor | None) -> Tensor:
-        wide = self.convolution(interpolate(maps, scale_factor=2))
-        if self.by_map:
-            return glu(self.norm(wide, inside), 1)
-        return glu(self.norm(wide, condition) if self.by_class else self.norm(wide), 1)
 
 
 class _SkipLayerExcitation(nn.Module):
@@ -89,9 +72,12 @@ class Generator(KeptMaps):
             nn.BatchNorm2d(2 * widths[0]),
             nn.GLU(1),
         )
-        self.blocks = nn.ModuleList([
-            _Up(inputs, outputs, settings.classes, structures) for inputs, outputs in pairwise(widths)
-        ])  # fmt: skip
+        norm: Callable[[int], nn.Module] = nn.BatchNorm2d
+        if settings.classes:
+            norm = partial(ConditionalBatchNorm, condition=settings.classes)
+        if structures:
+            norm = partial(SpatiallyAdaptiveNorm, structures=structures, hidden=MAP_FEATURES)
+        self.blocks = nn.ModuleList([GatedUp(*pair, norm, bias=False) for pair in pairwise(widths)])
         self.skips = nn.ModuleList([
             _SkipLayerExcitation(coarse, fine) for coarse, fine in zip(widths, widths[REACH:], strict=False)
         ])  # fmt: skip
@@ -105,13 +91,13 @@ class Generator(KeptMaps):
         condition = one_hot(labels, self.classes, latents.dtype) if self.classes else None
         if self.structures and maps is None:
             maps = self.choose_maps(latents)
-        inside = None if maps is None else (maps + 1) / 2
         # On the sphere, as in the authors' code: only the direction of a latent vector matters.
         vectors = latents * (latents.square().mean(1, keepdim=True) + 1e-8).rsqrt()
         vectors = vectors if condition is None else torch.cat([vectors, condition], 1)
         levels: list[Tensor] = [self.first(vectors[:, :, None, None])]
+        drawn_into = condition if maps is None else (maps + 1) / 2
         for number, block in enumerate(self.blocks, start=1):
-            hidden = block(levels[-1], condition, inside)
+            hidden = block(levels[-1], drawn_into)
             if number >= REACH:
                 hidden = self.skips[number - REACH](levels[number - REACH], hidden)
             levels.append(hidden)

@@ -90,13 +90,6 @@ class MapSettings:
     width: int = WIDTH  # channels are multiples of it
 
 
-@dataclass(frozen=True)
-class GeneratorSettings(MapSettings):
-    """Size of SPADE's generator; the paper's latents have length 256."""
-
-    structures: int = 1
-
-
 class KeptMaps(nn.Module):
     """A generator that draws into label maps, and keeps some among its weights for use when none is given.
 
@@ -139,9 +132,9 @@ class KeptMaps(nn.Module):
 
 
 class Generator(KeptMaps):
-    """Map a latent vector and a label map to an image; there are no classes."""
+    """Map a latent vector, of length 256 in the paper, and a label map to an image; there are no classes."""
 
-    def __init__(self, settings: GeneratorSettings) -> None:
+    def __init__(self, settings: MapSettings) -> None:
         super().__init__(settings)
         image_size, latent_size, structures = settings.image_size, settings.latent_size, settings.structures
         self.base = smallest_side(image_size)
@@ -226,4 +219,4 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
     draw_weights(network, generator, lambda weight: nn.init.xavier_normal_(weight, INITIAL_GAIN, generator=generator))
 
 
-ARCHITECTURES = {"spade": Architecture(from_settings(Generator, GeneratorSettings), Discriminator, initialise)}
+ARCHITECTURES = {"spade": Architecture(from_settings(Generator, MapSettings), Discriminator, initialise)}

@@ -31,13 +31,10 @@ def lowpass(taps: int, cutoff: float, half_width: float, rate: float, *, radial:
     the same unit: twice the highest frequency.  A radial filter passes the same frequencies in every direction; the
     ideal one is a jinc, the Fourier transform of a disc.
     """
+    from scipy.signal import kaiser_atten, kaiser_beta  # noqa: PLC0415 - slow to import, and for StyleGAN3 alone
+
     at = torch.arange(taps, dtype=torch.float64) - (taps - 1) / 2  # in samples from the centre
-    attenuation = 2.285 * (taps - 1) * math.pi * (4 * half_width / rate) + 7.95  # dB in the stop band
-    beta = 0.0
-    if attenuation > 50:
-        beta = 0.1102 * (attenuation - 8.7)
-    elif attenuation > 21:
-        beta = 0.5842 * (attenuation - 21) ** 0.4 + 0.07886 * (attenuation - 21)
+    beta = kaiser_beta(kaiser_atten(taps, 4 * half_width / rate))
     window = torch.kaiser_window(taps, periodic=False, beta=beta, dtype=torch.float64)
     if radial:
         argument = 2 * math.pi * cutoff / rate * torch.hypot(at[:, None], at)

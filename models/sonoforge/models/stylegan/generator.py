@@ -76,17 +76,15 @@ class MappingNetwork(MappingLayers):
         latents: Tensor | None,
         labels: Tensor | None = None,
         truncation_psi: float | Tensor = 1.0,
-        truncation_cutoff: int | None = None,
         update_average: bool = False,
     ) -> Tensor:
-        """Map each latent to styles (N, L, W), all the same unless some are truncated (2019, appendix B).
+        """Map each latent to styles (N, L, W), all the same, and perhaps truncated (2019, appendix B).
 
         Args:
             latents: See `MappingLayers.forward`.
             labels: See `MappingLayers.forward`.
             truncation_psi: Share of the distance from the average to keep: 1 all, 0 none, below 0 beyond it. In a
                 traced network, a tensor that broadcasts against the styles.
-            truncation_cutoff: Number of styles to truncate, coarse ones first; None for all.
             update_average: Whether this batch moves ``average`` first.
         """
         vectors = super().forward(latents, labels)
@@ -97,9 +95,7 @@ class MappingNetwork(MappingLayers):
         if not isinstance(truncation_psi, Tensor) and truncation_psi == 1:
             return styles
         truncated: Tensor = self.average.lerp(styles, truncation_psi)
-        if truncation_cutoff is None:
-            return truncated
-        return torch.cat([truncated[:, :truncation_cutoff], styles[:, truncation_cutoff:]], 1)
+        return truncated
 
 
 def has_styles(generator: nn.Module) -> bool:
@@ -170,7 +166,6 @@ class StyledGenerator(nn.Module):
         chance: torch.Generator | None = None,
         update_average: bool = False,
         truncation_psi: float | Tensor = 1.0,
-        truncation_cutoff: int | None = None,
     ) -> Tensor:
         """Generate one image for each latent vector (N, Z): (N, C, S, S) in about [-1, 1], unbounded.
 
@@ -178,7 +173,7 @@ class StyledGenerator(nn.Module):
         any noise is random; without it, each latent gives one image.  ``update_average``: this batch moves the average
         style, and in StyleGAN3 the layers' magnitudes.  See `MappingNetwork.forward`.
         """
-        styles = self.mapping(latents, labels, truncation_psi, truncation_cutoff, update_average)
+        styles = self.mapping(latents, labels, truncation_psi, update_average)
         if chance is not None:
             styles = mix_styles(self.mapping, styles, labels, self.mixing, chance)
         return self.synthesise(styles, chance, update_average=update_average)
