@@ -170,15 +170,23 @@ export async function decodeJpeg(data) {
   return pixelsOf(data, "image/jpeg");
 }
 
-/** Read width, height and samples from the frame header (B.2.2); null where it is damaged, RangeError where it is missing. */
-export function jpegSize(view) {
-  for (let at = 2; ; ) {
-    if (view.getUint8(at) !== 0xff) return null;
+/** Yield the marker of each segment of a JPEG before its pixels, and where it is (ITU-T T.81, B.1.1). */
+export function* jpegSegments(view) {
+  for (let at = 2; at + 4 <= view.byteLength && view.getUint8(at) === 0xff; ) {
     const marker = view.getUint8(at + 1);
-    const isFrame = marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
-    if (isFrame) return { width: view.getUint16(at + 7), height: view.getUint16(at + 5), samples: view.getUint8(at + 9) };
+    if (marker === 0xda || marker === 0xd9) return;
+    if (marker !== 0xff) yield { marker, at };
     at += marker === 0xff ? 1 : 2 + view.getUint16(at + 2);
   }
+}
+
+/** Read width, height and samples from the frame header (B.2.2); null where there is none, RangeError where it is cut off. */
+export function jpegSize(view) {
+  for (const { marker, at } of jpegSegments(view)) {
+    const isFrame = marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
+    if (isFrame) return { width: view.getUint16(at + 7), height: view.getUint16(at + 5), samples: view.getUint8(at + 9) };
+  }
+  return null;
 }
 
 // ---- EXIF orientation (EXIF 2.32, tag 274), set to "upright" in a copy before a browser, which may ignore it or not, decodes
@@ -214,18 +222,9 @@ function exifStart(data, view) {
 }
 
 function inJpeg(data, view) {
-  let position = 2;
-  while (position + 4 <= data.length && data[position] === 0xff) {
-    const marker = data[position + 1];
-    if (marker === 0xff) {
-      position += 1;
-      continue;
-    }
-    if (marker === 0xda || marker === 0xd9) return -1;
-    const length = view.getUint16(position + 2);
-    const isExif = marker === 0xe1 && ascii(data, position + 4, 4) === "Exif" && data[position + 8] === 0;
-    if (isExif) return position + 10;
-    position += 2 + length;
+  for (const { marker, at } of jpegSegments(view)) {
+    const isExif = marker === 0xe1 && ascii(data, at + 4, 4) === "Exif" && data[at + 8] === 0;
+    if (isExif) return at + 10;
   }
   return -1;
 }

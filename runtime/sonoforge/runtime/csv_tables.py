@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean, reason, refusing
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean, name_some, reason, refusing
 
 log = logging.getLogger(__name__)
 
@@ -311,10 +311,8 @@ def one_spelling(cells: Iterable[str], where: str, kind: str = "patients") -> di
         spellings.setdefault(key, {})[cell] = None
     several = [own for key, own in spellings.items() if key and len(own) > 1]
     if several:
-        shown = "; ".join(" and ".join(map(repr, list(own)[:3])) for own in several[:3])
-        more = f" and {len(several) - 3} more" if len(several) > 3 else ""
-        words = "%s: %s that differ only in spelling count as one: %s%s; rename them if they are not"
-        log.warning(words, where, kind, shown, more)
+        shown = name_some((" and ".join(map(repr, list(own)[:3])) for own in several), "; ")
+        log.warning("%s: %s that differ only in spelling count as one: %s; rename them if not", where, kind, shown)
     unknown = [cell for cell in spellings.get("", ()) if cell]
     if unknown:
         log.warning("%s: %s count as unknown patients, each image on its own", where, ", ".join(map(repr, unknown[:3])))

@@ -139,7 +139,7 @@ def test_one_that_passed_is_not_tried_again(bundle: Path, picture: Path, monkeyp
 
     monkeypatch.setattr(subprocess, "Popen", fail)
     assert Classifier(bundle).classify(picture).label == label
-    assert Classifier().provider == Classifier(SHIPPED).provider  # nor is the shipped one
+    assert Classifier().model == Classifier(SHIPPED).model  # nor is the shipped one
 
 
 @posix

@@ -1,7 +1,7 @@
 /** The stored values of one frame: uncompressed, in runs, or as a JPEG that the browser decodes. */
 
 import { ascii, joined, unPackBits, viewOf } from "../bytes.js";
-import { cutOff, decodeJpeg, jpegSize } from "../decode.js";
+import { cutOff, decodeJpeg, jpegSegments, jpegSize } from "../decode.js";
 import { isNative, RLE } from "./data_set.js";
 
 const KINDS = { 8: [Uint8Array, Int8Array], 16: [Uint16Array, Int16Array] };
@@ -96,12 +96,8 @@ async function jpegFrame(frame, needed) {
 
 /** Whether a JPEG holds red, green and blue although a browser would assume brightness and two colours. */
 function isRgb(frame, photometric) {
-  const markers = new Set();
-  const view = viewOf(frame);
-  for (let at = 2; at + 4 <= frame.length && frame[at] === 0xff && frame[at + 1] !== 0xda; at += 2 + view.getUint16(at + 2)) {
-    markers.add(frame[at + 1]);
-  }
-  return photometric === "RGB" && !markers.has(0xe0) && !markers.has(0xee); // neither JFIF nor Adobe
+  const isMarked = [...jpegSegments(viewOf(frame))].some(({ marker }) => marker === 0xe0 || marker === 0xee); // JFIF, Adobe
+  return photometric === "RGB" && !isMarked;
 }
 
 /** Insert Adobe's segment stating that colours were not transformed; ITU-T T.872, 6.5.3. */

@@ -174,9 +174,10 @@ class _Provider:
 
     def handlers(self) -> list[Any]:
         """Return the event handlers."""
+        other = f"it calls an AE title other than {self.reception.title}"
         return [
             (evt.EVT_REQUESTED, self._requested),
-            (evt.EVT_REJECTED, self._rejected),
+            (evt.EVT_REJECTED, lambda event: self._refuse(event.assoc, other)),
             (evt.EVT_ACCEPTED, self._accepted),
             (evt.EVT_FSM_TRANSITION, self._moved),
             (evt.EVT_C_ECHO, lambda _: _STORED),
@@ -245,9 +246,6 @@ class _Provider:
             self._refuse(assoc, f"left out of turn, or sent what cannot be ({failure.exc_type.__name__})")
         else:
             threading.__excepthook__(failure)
-
-    def _rejected(self, event: Any) -> None:
-        self._refuse(event.assoc, f"it calls an AE title other than {self.reception.title}")
 
     def _accepted(self, event: Any) -> None:
         """Name the classes of pictures that a caller offers in vain, or all of them where nothing is taken."""

@@ -115,11 +115,7 @@ def laplacian_swd(generated: NDArray[np.uint8], real: NDArray[np.uint8], seed: i
     bands = [images.astype(np.float32) for images in (generated, real)]
     for side in sides:
         last = side == sides[-1]
-        halves = bands
-        if not last:  # some images at a time
-            halves = [
-                np.concatenate([down(band[i : i + _IMAGES]) for i in range(0, len(band), _IMAGES)]) for band in bands
-            ]
+        halves = bands if last else [down(band) for band in bands]
         sets = []
         for name, band, half in zip(("generated", "real"), bands, halves, strict=True):
             rng = np.random.default_rng(derive_seed(seed, f"SWD patches, {name}", side))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sonoforge.runtime.images.quality_metrics import CLIP
+from sonoforge.runtime.images.scan_metrics import squares
 
 FASTEST = 1.5
 """Per cent of the shorter side per frame; see "Motion within a clip" in ``runtime/docs/quality.md``."""
@@ -113,7 +114,7 @@ def shift_between(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float 
     """
     if before.shape != after.shape:
         return None
-    first, second = _tiles(before), _tiles(after)
+    first, second = (squares(view, _TILE).reshape(-1, _TILE, _TILE) for view in (before, after))
     textured = (first.std(axis=(1, 2)) >= _TEXTURED) & (second.std(axis=(1, 2)) >= _TEXTURED)
     first, second = first[textured], second[textured]
     if not len(first):
@@ -135,13 +136,6 @@ def _place(index: int, line: NDArray[Any]) -> float:
     curve = logs[0] - 2 * logs[1] + logs[2]
     between = float((logs[0] - logs[2]) / (2 * curve)) if curve < 0 else 0.0
     return (index + between + _TILE / 2) % _TILE - _TILE / 2
-
-
-def _tiles(view: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the whole tiles of a view, from the upper left, (N, 64, 64)."""
-    down, across = view.shape[0] // _TILE, view.shape[1] // _TILE
-    whole = view[: down * _TILE, : across * _TILE].astype(np.float32)
-    return whole.reshape(down, _TILE, across, _TILE).swapaxes(1, 2).reshape(-1, _TILE, _TILE)
 
 
 def _view(frame: Image.Image) -> NDArray[np.uint8]:

@@ -98,11 +98,11 @@ def _without_nan(values: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
-def _squares(levels: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
-    """Return the whole squares of a picture, from the upper left, as (rows, side, columns, side)."""
+def squares(levels: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
+    """Return the whole squares of a picture, from the upper left, as (rows, columns, side, side)."""
     down, across = levels.shape[0] // side, levels.shape[1] // side
     whole = levels[: down * side, : across * side].astype(np.float32)
-    return whole.reshape(down, side, across, side)
+    return whole.reshape(down, side, across, side).swapaxes(1, 2)
 
 
 # ---- the metrics, each named as its row of `quality_metrics.SCAN`; NaN where it cannot be measured
@@ -110,7 +110,7 @@ def _squares(levels: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
 
 def edge_sharpness(levels: NDArray[np.uint8]) -> float:
     """Measure the steepest edges, speckle averaged away, as a share of contrast; ignore black blocks."""
-    blocks = _squares(levels, _BLOCK).mean(axis=(1, 3), dtype=np.float32)
+    blocks = squares(levels, _BLOCK).mean(axis=(2, 3), dtype=np.float32)
     seen = blocks > _EMPTY_UP_TO
     if min(blocks.shape) < 2:
         return math.nan
@@ -124,10 +124,10 @@ def edge_sharpness(levels: NDArray[np.uint8]) -> float:
 
 def speckle_snr(levels: NDArray[np.uint8]) -> float:
     """Return the median over tiles of mean / standard deviation (Burckhardt 1978, on compressed levels)."""
-    tiles = _squares(levels, _TILE)
+    tiles = squares(levels, _TILE)
     if not tiles.size:
         return math.nan
-    means, spread = tiles.mean(axis=(1, 3)), tiles.std(axis=(1, 3))
+    means, spread = tiles.mean(axis=(2, 3)), tiles.std(axis=(2, 3))
     used = (means >= _TILE_DARKEST) & (means <= _TILE_BRIGHTEST)
     return float(np.median(means[used] / np.maximum(spread[used], _LEAST_SPREAD))) if used.any() else math.nan
 
@@ -141,7 +141,7 @@ def grey_level_count(levels: NDArray[np.uint8]) -> float:
 
 def effective_resolution(levels: NDArray[np.uint8]) -> float:
     """Return shorter side / grain size: the full width at half maximum of the autocovariance (Wagner et al. 1983)."""
-    windows = _squares(levels, _WINDOW).swapaxes(1, 2).reshape(-1, _WINDOW, _WINDOW)
+    windows = squares(levels, _WINDOW).reshape(-1, _WINDOW, _WINDOW)
     windows = windows - windows.mean(axis=(1, 2), keepdims=True)
     windows = windows[np.square(windows).mean(axis=(1, 2)) >= _LEAST_SPREAD**2]
     if not len(windows):
@@ -180,8 +180,8 @@ def blockiness(levels: NDArray[np.uint8]) -> float:
 
 def coverage(levels: NDArray[np.uint8]) -> float:
     """Return the share of tiles that are brighter than black."""
-    tiles = _squares(levels, _TILE)
-    return float((tiles.mean(axis=(1, 3)) > _EMPTY_UP_TO).mean()) if tiles.size else math.nan
+    tiles = squares(levels, _TILE)
+    return float((tiles.mean(axis=(2, 3)) > _EMPTY_UP_TO).mean()) if tiles.size else math.nan
 
 
 # In lower case: the web page takes upper-case names of this module as constants.

@@ -102,11 +102,6 @@ class Classifier:
         self.model = {**manifest.identity, "sha256": manifest.files[self.file].sha256}
         self._session = model.session()
 
-    @property
-    def provider(self) -> str:
-        """The onnxruntime execution provider that computes the answers."""
-        return str(self._session.get_providers()[0])
-
     def predict(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Run the network.
 

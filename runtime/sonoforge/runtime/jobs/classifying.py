@@ -26,6 +26,7 @@ from sonoforge.runtime.inference import decision
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.decision import AtClinic, Clinic
 from sonoforge.runtime.inference.loading import LoadingModel
+from sonoforge.runtime.inference.onnx_session import CPU
 from sonoforge.runtime.inference.verdict import STATES, UNUSABLE, notes_on, verdict_of
 from sonoforge.runtime.jobs.answering import Answering, answer_all
 from sonoforge.runtime.notice import NOTICE, trained_on_in_words
@@ -118,7 +119,7 @@ def classify(
     answers = {
         "results": results,
         "model": classifier.model,
-        "provider": classifier.provider,
+        "provider": CPU,
         "clinic": classifier.clinic._asdict(),
         "crop": {"used": classifier.crop, "in_training": classifier.bundle.manifest.preprocessing.crop},
         "summary": summary,

@@ -59,7 +59,7 @@ with Path(__file__).with_name("elements.csv").open(encoding="utf-8", newline="")
 ELEMENTS = {row["keyword"]: (row["tag"], row["vr"]) for row in _rows}
 _IN_HEADER = tuple(row["keyword"] for row in _rows if row["place"] == "header")
 TIMES = ("FrameTime", "CineRate", "RecommendedDisplayFrameRate")
-_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing")
+SPACINGS = ("PixelSpacing", "ImagerPixelSpacing")  # of the picture, and of the detector
 # What functional groups may say of frames, by the sequence that they keep it in; PS3.3, C.7.6.16.2.
 _STEPS = {
     "PixelMeasuresSequence": ("PixelSpacing",),
@@ -248,7 +248,7 @@ def _drop_damaged(header: Dataset) -> tuple[str, ...]:
             header.pop(name, None)
 
     damaged: list[str] = []
-    for name in _SPACINGS:
+    for name in SPACINGS:
         tried(name, lambda values: len(values) == 2 and all(0 < value <= MOST_MM for value in values))
     tried("FrameTime", lambda values: 0 < values[0] <= _MOST_MS)
     for name in TIMES[1:]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 import re
 import struct
 import threading
@@ -100,22 +99,9 @@ def read_region(header: Dataset, width: int, height: int) -> tuple[Region | None
     with contextlib.suppress(Exception):  # of pydicom; the region itself is sound
         if (item.get("PhysicalUnitsXDirection"), item.get("PhysicalUnitsYDirection")) == (_CENTIMETRES, _CENTIMETRES):
             # A direction may be negative: the axis then runs the other way.
-            spacing = _spacing(10 * abs(float(item.PhysicalDeltaY)), 10 * abs(float(item.PhysicalDeltaX)), "region")
+            sides = 10 * abs(float(item.PhysicalDeltaY)), 10 * abs(float(item.PhysicalDeltaX))
+            spacing = Spacing(*sides, "region") if all(0 < side <= MOST_MM for side in sides) else None
     return Region(box, len(found)), spacing, damaged
-
-
-def read_spacing(header: Dataset) -> Spacing | None:
-    """Return the pixel spacing of the picture, or of the detector; None if neither is recorded."""
-    for name in ("PixelSpacing", "ImagerPixelSpacing"):
-        values = header.get(name)
-        if values is not None and not isinstance(values, str) and len(values) == 2:
-            return _spacing(float(values[0]), float(values[1]), name)
-    return None
-
-
-def _spacing(vertical: float, horizontal: float, source: str) -> Spacing | None:
-    usable = all(math.isfinite(value) and 0 < value <= MOST_MM for value in (vertical, horizontal))
-    return Spacing(vertical, horizontal, source) if usable else None
 
 
 # ---- the decoder plugin
