@@ -258,6 +258,18 @@ def test_without_a_network_the_page_loads_again_and_answers(app: Path, browser: 
         assert [result["ok"] for result in answered(page, files[:2])] == [True, True]
 
 
+def test_a_browser_that_blocks_cookies_and_storage_answers_too(app: Path, browser: Browser, files: list[Path]) -> None:
+    refuse = "Object.defineProperty(window, {}, {{get() {{ throw new DOMException('denied', 'SecurityError'); }}}});"
+    with served(app) as address, browser.new_context() as context:
+        context.add_init_script("".join(refuse.format(f"'{name}'") for name in ("localStorage", "caches", "indexedDB")))
+        context.add_init_script("ServiceWorkerContainer.prototype.register = () => Promise.reject(new TypeError());")
+        page = opened(context.new_page(), address)
+        page.select_option("#language", "hi")
+        page.wait_for_selector("html[lang=hi]")
+        page.select_option("#language", "en")
+        assert [result["ok"] for result in answered(page, files[:2])] == [True, True]
+
+
 def other_answers(bundle: Path) -> None:
     """Change golden answers, and the manifest's hashes with them: the self-test alone can notice."""
     settings = json.loads((bundle.parent / "app.json").read_text())

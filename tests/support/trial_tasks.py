@@ -16,6 +16,11 @@ def who_and_how(task: int) -> tuple[int, int, int]:
     return task, torch.get_num_threads(), os.getpid()
 
 
+def doubles(task: torch.Tensor) -> tuple[bool, torch.Tensor]:
+    """Return whether the task came in shared memory, and twice its values."""
+    return task.is_shared(), 2 * task
+
+
 def refuses(task: int) -> int:
     """Raise an ordinary error of the program in the second task."""
     if task == 1:

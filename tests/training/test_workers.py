@@ -26,7 +26,7 @@ from sonoforge.training.workers import (
     do_task,
     open_workers,
 )
-from trial_tasks import ends_its_process, ends_its_process_once, refuses, who_and_how
+from trial_tasks import doubles, ends_its_process, ends_its_process_once, refuses, who_and_how
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,12 @@ def test_every_task_is_done_once_with_one_thread(workers: Workers) -> None:
     assert sorted(task for task, _, _ in done) == [0, 1, 2, 3, 4]
     assert {threads for _, threads, _ in done} == {1}
     assert (os.getpid() in {process for _, _, process in done}) == (workers.slots == 1)
+
+
+def test_tensors_take_no_shared_memory_of_which_containers_have_little(processes: Workers) -> None:
+    ((came_shared, result),) = processes.run(doubles, [torch.arange(5)])
+    assert result.tolist() == [0, 2, 4, 6, 8]
+    assert not came_shared and not result.is_shared()
 
 
 def test_an_error_keeps_its_kind_and_message(workers: Workers) -> None:

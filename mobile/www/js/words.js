@@ -15,14 +15,23 @@ export async function loadWords(language) {
   $("unreviewed").hidden = words.reviewed !== false; // whether a native speaker has checked the language
 }
 
+/** Recall the last language used, or keep this one; a browser that blocks cookies refuses both. */
+function lastLanguage(chosen) {
+  try {
+    if (chosen) localStorage.setItem("language", chosen);
+    return localStorage.getItem("language");
+  } catch {
+    return null;
+  }
+}
+
 /** Fill a list of languages and choose the last one used, else the browser's; `onChange` follows once new words are loaded. */
 export function offerLanguages(list, onChange) {
-  const kept = localStorage.getItem("language");
-  const preferred = kept ?? navigator.languages.map((tag) => tag.split("-")[0]).find((tag) => tag in LANGUAGES) ?? "en";
+  const preferred = lastLanguage() ?? navigator.languages.map((tag) => tag.split("-")[0]).find((tag) => tag in LANGUAGES) ?? "en";
   list.append(...Object.entries(LANGUAGES).map(([code, name]) => element("option", name, { value: code, lang: code })));
   list.value = preferred in LANGUAGES ? preferred : "en";
   list.addEventListener("change", async () => {
-    localStorage.setItem("language", list.value);
+    lastLanguage(list.value);
     await loadWords(list.value);
     onChange();
   });

@@ -388,6 +388,8 @@ def test_one_file_of_a_run_edited_alone_is_refused(run: Path) -> None:
         {"sha256": "0" * 64},
         {"files": ["splits.json"]},
         {"files": {"splits.json": ""}},
+        {"files": {"../elsewhere.json": "0"}},
+        {"files": {"/elsewhere.json": "0"}},
         None,
     ],
 )

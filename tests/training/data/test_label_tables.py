@@ -210,12 +210,17 @@ def test_two_tables_that_name_images_are_refused(tmp_path: Path) -> None:
         read_dataset(tmp_path)
 
 
-def test_a_table_of_other_facts_does_not_touch_class_folders(tmp_path: Path) -> None:
+def test_a_table_of_other_facts_does_not_touch_class_folders(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for seed, name in enumerate(("benign", "malignant")):
         scans(tmp_path / name, ("a.png", "b.png"), 2 * seed)
     facts = "file,diagnosis,birads\nbenign/a.png,not applicable,2\nmalignant/b.png,ductal carcinoma,5\n"
     (tmp_path / "metadata.csv").write_text(facts)
     assert read(read_dataset(tmp_path))["malignant/b.png"] == "malignant"
+    assert not caplog.records
+    (tmp_path / "metadata.csv").unlink()
+    (tmp_path / "metadata.jsonl").write_text('{"text": "benign/a.png", "label": "malignant"}\n')
+    assert read(read_dataset(tmp_path))["benign/a.png"] == "benign"
+    assert "metadata.jsonl: none of its columns (text, label)" in caplog.text
     slices = scans(tmp_path / "one" / "liver").parent
     (slices / "metadata.csv").write_text("file,volume,slice\nliver/a.png,v1,1\nliver/b.png,v1,2\n")
     assert read_dataset(slices, fewest_classes=1).classes == ("liver",)

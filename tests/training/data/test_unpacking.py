@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import stat
 import zipfile
@@ -150,3 +151,26 @@ def test_a_zip_that_the_disk_cannot_hold_is_refused(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(unpacking, "_SPARE", 1 << 60)
     with pytest.raises(SonoforgeError, match=r"0.0 GB free; .*cache.folder"):
         unpacked(tmp_path / "set.zip", tmp_path / "store")
+
+
+def test_a_folder_or_zip_of_zips_leads_to_their_images_in_two_commands(tmp_path: Path) -> None:
+    inner = packed(write_set(tmp_path / "scans", {"benign": 2, "malignant": 2}), True)
+    outer = tmp_path / "outer.zip"
+    with zipfile.ZipFile(outer, "w") as archive:
+        archive.write(inner, "downloads/scans.zip")
+        archive.writestr("downloads/LICENSE.txt", "free")
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    shutil.move(inner, folder)
+    for given in (outer, folder):
+        with pytest.raises(SonoforgeError) as refusal:
+            load_images(ImageSource((str(given),), 0, 0, tmp_path / "store"))
+        (place,) = re.findall(r"give --data (\S+scans\.zip)$", str(refusal.value))
+        assert len(load_images(ImageSource((place,), 0, 0, tmp_path / "store")).dataset.items) == 4
+
+
+@pytest.mark.parametrize("name", ["set.7z", "set.tar.gz", "SET.RAR"])
+def test_archives_of_other_kinds_are_named_where_there_are_no_images(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"packed")
+    with pytest.raises(SonoforgeError, match=f"archive {name}; unpack it"):
+        load_images(ImageSource((str(tmp_path),), 0, 0, None))

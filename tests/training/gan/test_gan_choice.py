@@ -269,9 +269,9 @@ def test_the_choice_of_held_out_images_is_the_seed_s() -> None:
 @pytest.mark.parametrize(
     ("count", "share", "message"),
     [
-        (60, 0.1, r"one in 10 of 60 images is 6, fewer than 8.* held_out 0"),
-        (8, 0.5, "one in 2 of 8 images is 4"),
-        (10, 0.1, "one in 10 of 10 images is 0"),
+        (60, 0.1, r"one in 10 of 60 images makes 6, but 8 are needed.* 0, to measure"),
+        (8, 0.5, "one in 2 of 8 images makes 4"),
+        (10, 0.1, "one in 10 of 10 images makes 0"),
         (60, 0.6, "held_out must be 0 to 0.5, not 0.6"),
         (60, -0.1, "held_out must be 0 to 0.5, not -0.1"),
     ],

@@ -63,8 +63,8 @@ def lines_of_error(done: Finished) -> list[str]:
     [
         (VERBS, "--set classifier.weights=gone.safetensors", "gone.safetensors: no such weights file"),
         (VERBS, "--set classifier.weights=gone.zip", "gone.zip"),
-        (("crossval", "run"), "--folds 5", "class malignant: 4 images are too few for 5 folds"),
-        (("train",), "--set train.holdout=0.2", "class malignant: 4 images are too few for 5 folds"),
+        (("crossval", "run"), "--folds 5", "class malignant has too few images (4) for 5 folds"),
+        (("train",), "--set train.holdout=0.2", "class malignant has too few images (4) for 5 folds"),
         (
             VERBS,
             "--budget collections --set classifier.frozen_blocks=0",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,13 @@ def test_labels_of_its_own_are_given_a_meaning(scans: Path, tmp_path: Path) -> N
     assert found["auc"]["sick against healthy"]["value"] == pytest.approx(area)
     assert found["answers"] == ["healthy", "sick"]
     assert "12 healthy = normal or benign, 10 sick = malignant" in done.said
+
+
+def test_a_figure_without_images_has_no_interval(scans: Path, tmp_path: Path) -> None:
+    shutil.copytree(scans / "Benign", tmp_path / "one" / "Benign")
+    done = succeed("validate", "--data", f"one:{tmp_path / 'one'}", "--out", tmp_path / "runs")
+    page = (Path(done.json["run"]) / "report.html").read_text(encoding="utf-8")
+    assert "n/a" in page and not re.search(r"\[0\.0,\s100\.0\]", page)
 
 
 def test_what_the_model_was_trained_on_is_left_out(shared: Path, tmp_path: Path) -> None:

@@ -145,9 +145,12 @@ def test_a_trial_ends_when_it_diverges(more_pictures: Path, tmp_path: Path, monk
         (["--set", "gan.held_out=0"], "held_out must be above 0"),
         (
             ["--set", "gan.held_out=0.1"],
-            "one in 10 of 38 images is 4, fewer than 8 or without some class; give a larger",
+            "one in 10 of 38 images makes 4, but 8 are needed, some of each class; give a larger",
         ),
-        (["--set", "search.second_held_out=0.1"], "search.second_held_out: one in 10 of 48 images is 5, fewer than 8"),
+        (
+            ["--set", "search.second_held_out=0.1"],
+            "search.second_held_out: one in 10 of 48 images makes 5, but 8 are needed",
+        ),
         (["--trials", "1"], "--trials must be at least 2"),
         (["--over", "lr=1:2"], "--over: 'lr' is not one of optimiser"),
         (["--over", "n-critic=2:3"], "--over: none of the recipes has n-critic"),

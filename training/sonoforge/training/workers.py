@@ -15,6 +15,7 @@ import logging
 import math
 import multiprocessing
 import os
+import pickle
 import secrets
 import shutil
 import signal
@@ -184,7 +185,7 @@ class Processes(Workers):
         """Do the tasks side by side, see `Workers`."""
         new, again = iter(tasks), deque[tuple[Task, int]]()
         free = list(range(self.slots))
-        running: dict[Future[Result], tuple[Task, int, int]] = {}
+        running: dict[Future[bytes], tuple[Task, int, int]] = {}
         while True:
             while free:
                 task, deaths = again.popleft() if again else (next(new, None), 0)
@@ -198,18 +199,19 @@ class Processes(Workers):
                 task, deaths, slot = running.pop(future)
                 free.append(slot)
                 try:
-                    result = future.result()
+                    result = pickle.loads(future.result())  # noqa: S301 - from a process of this program
                 except BrokenProcessPool as error:
                     again.appendleft((task, died_again(deaths, error)))
                 else:
                     yield result
 
-    def _submit(self, slot: int, function: Callable[[Task], Result], task: Task) -> Future[Result]:
+    def _submit(self, slot: int, function: Callable[[Task], Result], task: Task) -> Future[bytes]:
+        packed = pickle.dumps((function, task))
         try:
-            return self._pools[slot].submit(function, task)
+            return self._pools[slot].submit(_do, packed)
         except BrokenProcessPool:  # its process died
             self._pools[slot] = _pool()
-            return self._pools[slot].submit(function, task)
+            return self._pools[slot].submit(_do, packed)
 
     def close(self) -> None:
         """Drop tasks that have not started, and wait for the others."""
@@ -217,6 +219,12 @@ class Processes(Workers):
             pool.shutdown(wait=False, cancel_futures=True)
         for pool in self._pools:
             pool.shutdown()
+
+
+def _do(packed: bytes) -> bytes:
+    """Do a task, packed here because torch would send its tensors through /dev/shm, of which containers have 64 MB."""
+    function, task = pickle.loads(packed)  # noqa: S301 - from this program
+    return pickle.dumps(function(task))
 
 
 def _pool() -> ProcessPoolExecutor:

@@ -333,6 +333,8 @@ def read_record(table: Path) -> str:
         record = json.loads(path.read_text(encoding="utf-8"))
         for name, expected in {table.name: record["sha256"], **record["files"]}.items():
             file = table.parent / name
+            if ".." in file.relative_to(table.parent).parts:
+                raise ValueError(f"{name} lies outside its folder")
             if file.is_file() and (found := _sha256(file)) != expected:
                 raise SonoforgeError(
                     f"{file}: was edited: its SHA-256 is {found[:12]}..., but {expected[:12]}... in {path}; {_REMEDY}"

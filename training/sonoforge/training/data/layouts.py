@@ -39,6 +39,7 @@ _KNOWN_CLASSES = frozenset(
 )
 _BUSI_IMAGE = re.compile(r"(normal|benign|malignant) \(\d+\)\.png")
 _NUMBERED = re.compile(r" \(\d+\)$")  # end of names numbered by a program, such as BUSI's
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
 _SAMPLED = 5  # pictures of a folder that are opened to decide whether all are masks
 
 
@@ -130,6 +131,9 @@ def lay_out(
     else:
         laid = _by_folders(root, dict(zip(parts, by_part, strict=True)), found, skipped, fewest_classes)
         _check_agreement(answered, laid)
+        for table in tables:
+            if not table.questions:
+                log.warning("%s; the class folders count", table.lost)
     return laid._replace(split=split or laid.split)
 
 
@@ -250,10 +254,13 @@ def _check_classes(root: Path, classes: Sequence[str], fewest: int) -> None:
     if not classes:
         loose = sum(is_image_file(f) for f in root.iterdir())
         found = f"{loose} images but no class folders" if loose else "neither images nor class folders"
-        raise SonoforgeError(
-            f"{root}: has {found}; move each image into the folder of its class, or list them in labels.csv (columns "
-            "file,label)"
-        )
+        remedy = "move each image into the folder of its class, or list them in labels.csv (columns file,label)"
+        archives = sorted(f for f in root.iterdir() if f.name.lower().endswith(_ARCHIVES) and f.is_file())
+        if archives and not loose:
+            found += f", but the archive {archives[0].name}"
+            zipped = archives[0].suffix.lower() == ".zip"
+            remedy = f"give --data {shlex.quote(str(archives[0]))}" if zipped else "unpack it, and give its folder"
+        raise SonoforgeError(f"{root}: has {found}; {remedy}")
     inner = root / classes[0]
     nested = inner.is_dir() and len(subfolders(inner)) > 1
     hint = f"did you mean {inner}?" if nested else "add the folder of a second class"

@@ -142,12 +142,12 @@ def _check_enough(dataset: Dataset, units: NDArray[np.int64], folds: int) -> Non
     for label, name in enumerate(dataset.classes):
         images, count = int((labels == label).sum()), len(np.unique(units[labels == label]))
         if count < folds:
-            different = "" if count == images else f" in {count} groups"
+            found = str(images) if count == images else f"{images} in {count} groups"
             fewer = f"use {count} folds or fewer (train: --set train.holdout={1 / max(count, 1):.2g})"
             remedy = fewer if count >= 2 else "add images of other groups"
             raise SonoforgeError(
-                f"{dataset.root}: class {name}: {images} images{different} are too few for {folds} folds, which need a "
-                f"group each; {remedy}"
+                f"{dataset.root}: class {name} has too few images ({found}) for {folds} folds, which need a group "
+                f"each; {remedy}"
             )
 
 

@@ -172,8 +172,8 @@ def set_aside(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet
         _, held = next(folds.split(np.zeros(count), labels, groups))
     if len(held) < HELD_OUT_LEAST or len(np.unique(labels[held])) < len(np.unique(labels)):
         raise SonoforgeError(
-            f"held_out: one in {parts} of {count} images is {len(held)}, fewer than {HELD_OUT_LEAST} or without some "
-            "class; give a larger share or more images; gan train and compare also take held_out 0, the training images"
+            f"held_out: one in {parts} of {count} images makes {len(held)}, but {HELD_OUT_LEAST} are needed, some of "
+            "each class; give a larger share, more images, or (gan train and compare) 0, to measure against training images"
         )
     chosen = np.isin(np.arange(count), held)
     return _subset(images, ~chosen), _subset(images, chosen)

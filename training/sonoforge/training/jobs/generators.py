@@ -66,13 +66,15 @@ class Ready(NamedTuple):
     training: Training  # of a run by minutes, the cheapest of `options`
     options: _Options | None  # the choices of a run by minutes
     disk: str  # what is written, and how much is free
+    earlier: Path | None  # the run to resume, if that is asked for and there is one
 
     def describe(self) -> str:
         """Say what would run, in a few lines."""
         training, minutes = self.training, self.config.minutes
         length = f"for {minutes:g} minutes" if self.options else f"{training.plan.steps} steps of {training.plan.batch}"
         learned = f"{len(training.originals)} images of {training.settings.class_name or 'all classes'}"
-        return f"to train: {training.settings.recipe} on {learned}, {length}\ndisk: {self.disk}"
+        said = f"to train: {training.settings.recipe} on {learned}, {length}\ndisk: {self.disk}"
+        return f"{said}\nto resume: {self.earlier or 'nothing'}" if self.config.resume else said
 
 
 def check(config: GanTrainConfig) -> Ready:
@@ -96,20 +98,32 @@ def check(config: GanTrainConfig) -> Ready:
     images = read(smallest(settings) if by_minutes else settings, groups=groups)
     options = _options(config, images, read) if by_minutes else None
     training = options.first if options else prepare(settings, images, config.device)
-    disk = run_folder.check_disk(Path(config.out), {"checkpoints": training.checkpoint_bytes})
-    return Ready(config, began, training, options, disk)
+    earlier = run_folder.find_run(Path(config.out), **_identity(config, training, options)) if config.resume else None
+    needed = training.checkpoint_bytes
+    if earlier:  # older checkpoints make room, once the next one is written
+        kept = sum(file.stat().st_size for file in (earlier / "checkpoints").rglob("*"))
+        needed = max(needed - kept, needed // gan_checkpoint.KEPT)
+    disk = run_folder.check_disk(Path(config.out), {"checkpoints": needed})
+    return Ready(config, began, training, options, disk, earlier)
+
+
+def _identity(config: GanTrainConfig, training: Training, options: _Options | None) -> dict[str, Any]:
+    """Return what a run is found again by, as arguments of `find_run`."""
+    by_minutes = run_folder.Length(LENGTH, lambda other: (other.get("minutes") or math.inf) < (config.minutes or 0))
+    return {
+        "name": run_folder.slug("gan", short_name(config.gan.recipe), training.originals.name, config.gan.class_name),
+        "config": flatten(config),
+        "compared": LENGTH if options else (),
+        "length": by_minutes if options else _by_steps(training),
+    }
 
 
 def work(config: GanTrainConfig, *, show_progress: bool = True) -> GeneratorRun:
     """Train, continue, or read what is done already; Ctrl-C closes the tick and saves."""
-    config, began, training, options, _ = check(config)
-    settings = config.gan
-    slug = run_folder.slug("gan", short_name(settings.recipe), training.originals.name, settings.class_name)
-    values = flatten(config)
-    shorter = run_folder.Length(LENGTH, lambda other: (other.get("minutes") or math.inf) < (config.minutes or 0))
-    length = shorter if options else _by_steps(training)
-    compared = LENGTH if options else ()
-    folder = run_folder.open_run(Path(config.out), slug, values, resume=config.resume, compared=compared, length=length)
+    config, began, training, options, *_ = check(config)
+    settings, identity = config.gan, _identity(config, training, options)
+    values, length = identity["config"], identity["length"]
+    folder = run_folder.open_run(Path(config.out), **identity, resume=config.resume)
     with run_folder.working_in(folder), finishing_on_interrupt() as interrupted:
         if options:
             fitted = _fit(config, options, folder, began, interrupted)

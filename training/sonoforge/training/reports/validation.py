@@ -20,7 +20,7 @@ from sonoforge.runtime.pages.cards import address, page
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.statistics import calibration, intervals, tables
 from sonoforge.training.statistics.results import Interval, Record, interval_text
-from sonoforge.training.statistics.wording import bracket, counted, listed, number, points, share
+from sonoforge.training.statistics.wording import counted, listed, number, points, share, with_ends
 from sonoforge.training.validation.figures import Answers, at_own_shares, name_meaning
 
 REPORT = "report.html"
@@ -101,11 +101,11 @@ def _cell(row: Record, column: str) -> str:
 
 
 def _percent(figure: Interval) -> str:
-    return f"{share(figure['value'])} {bracket(points(figure['low'], sign=''), points(figure['high'], sign=''))}"
+    return with_ends(share(figure["value"]), points(figure["low"], sign=""), points(figure["high"], sign=""))
 
 
 def _area(figure: Interval) -> str:
-    return f"{number(figure['value'])} {bracket(number(figure['low']), number(figure['high']))}"
+    return with_ends(*(number(figure[end]) for end in ("value", "low", "high")))
 
 
 _FORMS: Mapping[str, Callable[[Any], str]] = {

@@ -60,6 +60,11 @@ def bracket(low: str, high: str) -> str:
     return f"[{low},{_NO_BREAK}{high}]"
 
 
+def with_ends(value: str, low: str, high: str) -> str:
+    """Join a printed figure and the ends of its interval; a figure that is missing stands alone."""
+    return value if value == MISSING else f"{value} {bracket(low, high)}"
+
+
 def p_value(value: float) -> str:
     """Print a p value with its relation: ``= 0.012`` or ``< 0.001``."""
     return "< 0.001" if value < 0.001 else f"= {value:.3f}"

@@ -17,7 +17,7 @@ from sonoforge.training.reports.words import fill_in, read_said
 from sonoforge.training.statistics import between_runs, one_against_rest
 from sonoforge.training.statistics.published import PUBLISHED, PublishedRow
 from sonoforge.training.statistics.results import Interval, Record
-from sonoforge.training.statistics.wording import bracket, is_number, points, share, why_not_detectable
+from sonoforge.training.statistics.wording import bracket, is_number, points, share, why_not_detectable, with_ends
 
 _COLUMNS = 10  # classes of a confusion matrix that is printed
 _SYSTEMS = 3  # side by side
@@ -207,5 +207,4 @@ def log_leakage(found: Record) -> None:
 def _points(figure: Interval, sign: str = "+") -> str:
     if not is_number(figure["value"]):
         return "no such image"
-    value, *ends = (points(end, sign=sign) for end in (figure["value"], figure["low"], figure["high"]))
-    return f"{value} {bracket(*ends)}"
+    return with_ends(*(points(figure[end], sign=sign) for end in ("value", "low", "high")))
