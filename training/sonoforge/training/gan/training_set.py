@@ -173,7 +173,7 @@ def set_aside(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet
     if len(held) < HELD_OUT_LEAST or len(np.unique(labels[held])) < len(np.unique(labels)):
         raise SonoforgeError(
             f"held_out: one in {parts} of {count} images makes {len(held)}, but {HELD_OUT_LEAST} are needed, some of "
-            "each class; give a larger share, more images, or (gan train and compare) 0, to measure against training images"
+            "each class; give a larger share, more images, or (gan train, compare) 0, to measure on training images"
         )
     chosen = np.isin(np.arange(count), held)
     return _subset(images, ~chosen), _subset(images, chosen)
