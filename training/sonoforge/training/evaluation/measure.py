@@ -114,17 +114,19 @@ def matched_size(groups: NDArray[np.int64], fakes: int, repeats: int, seed: int)
     return min(len(first) for first, _, _ in draw_halves(groups, fakes, repeats, seed))
 
 
-def measure_sets(evaluation: EvaluationProtocol, real: ImageSet, fake: ImageSet) -> tuple[list[Record], list[Record]]:
+def measure_sets(
+    evaluation: EvaluationProtocol, real: ImageSet, fake: ImageSet
+) -> tuple[list[Record], list[Record], list[EmbeddedSets]]:
     """Embed both sets in every space and measure every figure with its floor, showing progress.
 
     Returns:
-        The figures, and what could not be measured.
+        The figures, what could not be measured, and both sets in each space, in the evaluation's order.
     """
     pixels, cache = (real.pixels, fake.pixels), evaluation.cache_folder
     embedded = [EmbeddedSets(space.short_name, *embed_both(space, *pixels, cache)) for space in evaluation.spaces]
     tasks, unavailable = list_tasks(evaluation.metrics, real, fake, embedded, evaluation.lpips, evaluation.seed)
     rows, failed = measure_all(tasks, evaluation.repeats, evaluation.seed)
-    return rows, [*unavailable, *failed]
+    return rows, [*unavailable, *failed], embedded
 
 
 def embed_both(space: Space, real: Pixels, fake: Pixels, cache: Path | None) -> tuple[Embedded, Embedded]:

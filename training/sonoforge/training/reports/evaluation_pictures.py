@@ -1,7 +1,7 @@
 """Draw the pictures of an evaluation: charts that are readable without colour, and sheets of images."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,11 @@ def draw_copies(tested: TestedCopies, real: NDArray[np.uint8], fake: NDArray[np.
     }
 
 
+def draw_maps(maps: Mapping[str, Projection]) -> Figures:
+    """Draw each map of both sets with its method."""
+    return {method: draw_projection(found) for method, found in maps.items()}
+
+
 def draw_sets(pixels: tuple[NDArray[np.uint8], NDArray[np.uint8]], rows: Sequence[Record], run: Path) -> Figures:
     """Draw ``samples``, ``ratios``, ``spectrum`` if it was measured, and ``curves`` of a run of ``gan train``."""
     figures = {"samples": sample_sheet(*pixels)}
@@ -63,6 +68,7 @@ def _training_curves(run: Path) -> Figure | None:
 
 
 REAL, FAKE = SERIES[:2]
+_NAMES = {"pca": "component", "umap": "UMAP"}
 _POINTS = 2000  # of a set; more are embedded as a picture
 _LINEAR_REACH = 3.0  # ratios beyond this are drawn on an axis that is logarithmic from 1 on
 _FURTHEST = 100.0
@@ -70,7 +76,7 @@ _FURTHEST = 100.0
 
 @styled
 def draw_projection(projection: Projection) -> Figure:
-    """Draw both sets in the plane: real images as circles, generated ones as triangles, with their hulls."""
+    """Draw both sets in the plane: real images as circles, generated ones as triangles; PCA has hulls."""
     width, height = np.ptp(np.concatenate([projection.real, projection.fake]), axis=0)
     figure, axes = new_chart(90 + float(np.clip(360 * height / (width or 1.0), 170, 330)))
     size = 30 * min(1.0, math.sqrt(300 / max(len(projection.real), len(projection.fake))))
@@ -89,16 +95,20 @@ def draw_projection(projection: Projection) -> Figure:
             label=f"{name}, {len(points)}",
             rasterized=len(points) > _POINTS,
         )
-        hull = hull_of(points)
+        hull = hull_of(points) if projection.explained else None
         if hull is not None:
             corners = points[[*hull.vertices, hull.vertices[0]]]
             axes.plot(corners[:, 0], corners[:, 1], dashes, color=colour, linewidth=1.3)
             axes.fill(corners[:, 0], corners[:, 1], color=colour, alpha=0.06, linewidth=0)
-    names = [f"component {at}: {share(own)} of real variance" for at, own in enumerate(projection.explained, start=1)]
-    axes.set(xlabel=names[0], ylabel=names[1])
+    shares = ["", ""]
+    if projection.explained:
+        shares = [f": {share(explained)} of real variance" for explained in projection.explained]
+    name = _NAMES[projection.method]
+    axes.set(xlabel=f"{name} 1{shares[0]}", ylabel=f"{name} 2{shares[1]}")
     axes.set_aspect("equal", adjustable="datalim")
-    inside = "not defined" if projection.fakes_inside is None else share(projection.fakes_inside, 0)
-    axes.set_title(f"generated inside the real hull: {inside}", color=SOFT)
+    if projection.explained:
+        inside = "not defined" if projection.fakes_inside is None else share(projection.fakes_inside, 0)
+        axes.set_title(f"generated inside the real hull: {inside}", color=SOFT)
     figure.legend(loc="outside lower left", ncols=2)
     return figure
 

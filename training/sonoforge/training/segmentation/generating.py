@@ -164,7 +164,7 @@ def _measure(
     real = tested_images(task, images, channels)
     chosen = drawn.images[evenly_spaced(len(drawn), min(len(real), MOST_MEASURED))]
     evaluation = open_evaluation(task)
-    rows, _ = measure.measure_sets(evaluation, real, _as_set(task.recipe, chosen, (), synthetic=True))
+    rows, _, _ = measure.measure_sets(evaluation, real, _as_set(task.recipe, chosen, (), synthetic=True))
     checkpoint = gan_checkpoint.find_checkpoint(folder)
     about = gan_checkpoint.describe(checkpoint)
     states = [gan_checkpoint.load_state(checkpoint, name) for name in ("generator", "discriminator")]
