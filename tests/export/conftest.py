@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,9 +48,8 @@ def shipped_int8(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def source() -> Source:
     """The shipped network, as format writers take it."""
     bundle = open_bundle()
-    metadata = {"sonoforge.classes": json.dumps(bundle.classes), "sonoforge.use": "research use, not a medical device"}
     pixels = bundle.golden()["pixels"]
-    return Source(read_network(bundle), bundle.read("model.onnx"), pixels, bundle.manifest.preprocessing, metadata)
+    return Source(read_network(bundle), bundle.read("model.onnx"), pixels, bundle.manifest.preprocessing)
 
 
 @pytest.fixture(scope="session")

@@ -22,14 +22,14 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def test_the_same_files_make_the_same_zip_and_the_reader_takes_it(bundle: Path, tmp_path: Path) -> None:
-    size = write_zip(bundle, tmp_path / "first.zip")
+    write_zip(bundle, tmp_path / "first.zip")
     (bundle / "notes.txt").write_text("not in the manifest, so not in the zip")
     for file in bundle.iterdir():
         os.utime(file, (time.time() - 1e6,) * 2)
         file.chmod(0o600)
     write_zip(bundle, tmp_path / "second.zip")
     first = (tmp_path / "first.zip").read_bytes()
-    assert first == (tmp_path / "second.zip").read_bytes() and len(first) == size
+    assert first == (tmp_path / "second.zip").read_bytes()
     packed, loose = open_bundle(tmp_path / "first.zip"), open_bundle(bundle)
     with zipfile.ZipFile(tmp_path / "first.zip") as archive:
         assert archive.namelist() == sorted(["manifest.json", *loose.manifest.files])
@@ -44,8 +44,6 @@ def test_a_damaged_bundle_is_not_packed(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(DamagedBundleError, match=r"model\.onnx: .*SHA-256"):
         write_zip(bundle, tmp_path / "b.zip")
     assert not (tmp_path / "b.zip").exists()
-    with pytest.raises(SonoforgeError, match=r"\.zip"):
-        write_zip(bundle, tmp_path / "b.tar")
 
 
 def test_the_time_of_creation_can_be_given(monkeypatch: pytest.MonkeyPatch) -> None:

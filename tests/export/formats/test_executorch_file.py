@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -48,7 +49,9 @@ def _net(seed: int, blocks: int = 5) -> Any:
 
 def _source(graph: nn.Module) -> Source:
     pixels = np.random.default_rng(0).integers(0, 256, (8, SIDE, SIDE, 3)).astype(np.uint8)
-    return Source(graph, b"", pixels, PREPROCESSING, {"sonoforge.classes": json.dumps(["a", "b", "c"])})
+    texts = onnx.ModelProto()
+    onnx.helper.set_model_props(texts, {"sonoforge.classes": json.dumps(["a", "b", "c"])})
+    return Source(graph, texts.SerializeToString(), pixels, PREPROCESSING)
 
 
 @pytest.fixture(scope="module")
@@ -133,9 +136,9 @@ class _Branching(nn.Module):
         return images if images.sum() > 0 else -images
 
 
-def test_a_network_that_it_cannot_lower_is_refused_in_one_line() -> None:
+def test_a_network_that_it_cannot_lower_is_refused_in_one_line(source: Source) -> None:
     with pytest.raises(GateError, match="cannot lower") as raised:
-        lower(_Branching(), (torch.zeros(1, 3),))
+        lower(_Branching(), source)
     assert "\n" not in str(raised.value)
 
 
@@ -157,7 +160,7 @@ def test_the_shipped_model_keeps_its_answers_on_busi(shared: Path, tmp_path: Pat
     pixels = np.stack([bundle.manifest.preprocessing.resize(read_image(path)) for path in paths])
     calibration = np.random.default_rng(0).permutation(pixels)[:32]
     graph = read_network(bundle)
-    source = Source(graph, bundle.read("model.onnx"), calibration, bundle.manifest.preprocessing, {})
+    source = Source(graph, bundle.read("model.onnx"), calibration, bundle.manifest.preprocessing)
     mirrored = pixels[::3, :, ::-1]  # the model was trained on all images as they are
     inputs = bundle.manifest.preprocessing.normalise(np.concatenate([pixels, mirrored]))
     (tmp_path / "model.onnx").write_bytes(source.onnx)

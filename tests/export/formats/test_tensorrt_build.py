@@ -52,10 +52,10 @@ def resizing(antialias: int, side: object = 40) -> bytes:
 @pytest.mark.parametrize("network", corners(["small", "shipped"], "small"))
 def test_a_classifier_becomes_engines_of_two_precisions(network: str, tmp_path: Path) -> None:
     bundle, shown = open_bundle(), Preprocessing(size=SIZE)
-    given = Source(nn.Identity(), model_bytes(), np.zeros((3, SIZE, SIZE, 3), np.uint8), shown, {})
+    given = Source(nn.Identity(), model_bytes(), np.zeros((3, SIZE, SIZE, 3), np.uint8), shown)
     if network == "shipped":
         shown = bundle.manifest.preprocessing
-        given = Source(read_network(bundle), bundle.read("model.onnx"), bundle.golden()["pixels"][:3], shown, {})
+        given = Source(read_network(bundle), bundle.read("model.onnx"), bundle.golden()["pixels"][:3], shown)
     sizes, shape = {}, [3, shown.size, shown.size]
     for precision, name, lowered in (
         ("fp32", "model.engine", given.onnx),

@@ -17,6 +17,7 @@ from sonoforge.export.formats.onnx_graph import BundleGraph
 from sonoforge.export.formats.source import Source
 from sonoforge.models.mobilenetv2 import OutlineHead, mobilenet_v2
 from sonoforge.runtime.bundle.reader import open_bundle
+from sonoforge.runtime.images.preprocessing import Preprocessing
 
 
 def test_torch_reads_the_file_and_its_texts_without_sonoforge(source: Source, written: Callable[[str], Path]) -> None:
@@ -47,8 +48,9 @@ def test_a_network_that_looks_twice_answers_and_stores_its_weights_once(tmp_path
     graph, inputs = BundleGraph([net], 1.3, look=64).eval(), torch.randn(3, 3, 96, 96)
     with torch.inference_mode():
         expected = [output.numpy() for output in graph(inputs)]
-    for name in ("model.pt", "model.ptl"):
-        data = torchscript_file.trace_file(graph, (torch.zeros(2, 3, 96, 96),), lite=name.endswith(".ptl"))
+    source = Source(graph, b"", np.zeros((0, 96, 96, 3), np.uint8), Preprocessing(size=96))
+    for name, kind in (("model.pt", ""), ("model.ptl", "lite")):
+        data = torchscript_file.write_torchscript(source, kind)
         (tmp_path / name).write_bytes(data)
         assert len(data) < 9.5e6
         for ours, theirs in zip(torchscript_file.open_file(tmp_path / name)([inputs.numpy()]), expected, strict=True):

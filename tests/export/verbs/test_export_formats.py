@@ -112,7 +112,7 @@ def test_triton_gets_the_files_that_passed(exported: tuple[Outcome, Path]) -> No
 def test_verify_asks_every_file(exported: tuple[Outcome, Path], tmp_path: Path) -> None:
     other = Path(shutil.copytree(exported[1], tmp_path / "other"))
     bundle = open_bundle(other)
-    source = Source(nn.Identity(), bundle.read("model.onnx"), np.zeros((0,)), bundle.manifest.preprocessing, {})
+    source = Source(nn.Identity(), bundle.read("model.onnx"), np.zeros((0,)), bundle.manifest.preprocessing)
     replace_file(other, "model.fp16.onnx", shifted(source))  # whole, with the right hash, and of another network
     verified = verify.main(verify.VerifyConfig(bundle=str(other)))
     statuses = {name: row["status"] for name, row in verified.result["formats"].items()}

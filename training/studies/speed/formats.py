@@ -48,7 +48,7 @@ def main() -> None:
     contents = {
         "onnx": model,
         "onnx-fp16": to_half(model),
-        "onnx-int8": write_int8(Source(read_network(bundle), model, calibration, prepare, {})),
+        "onnx-int8": write_int8(Source(read_network(bundle), model, calibration, prepare)),
         "ort": to_ort(model),
         "onnx-uint8": with_preprocessing(model, prepare),
     }

@@ -29,7 +29,6 @@ from sonoforge.runtime.bundle.files import npz
 from sonoforge.runtime.bundle.onnx_graph import check_graph
 from sonoforge.runtime.bundle.reader import Bundle, open_bundle
 from sonoforge.runtime.errors import GateError, SonoforgeError, refusing
-from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.runners import open_file, run_in_subprocess
 from sonoforge.training.classifier.model_folder import (
@@ -250,7 +249,13 @@ def fill_bundle(
 ) -> None:
     """Export the model as ONNX and write a bundle's files, including ``files`` unchanged, into an empty folder."""
     preprocessing = record.preprocessing
-    metadata = _metadata(preprocessing, record.classes, f"{record.name} {record.version}", graph.look)
+    metadata = {  # text for every model file that can hold text
+        **({LOOK: str(graph.look)} if graph.look else {}),
+        "sonoforge.preprocessing": json.dumps(preprocessing.to_dict()),
+        "sonoforge.classes": json.dumps(list(record.classes)),
+        "sonoforge.name": f"{record.name} {record.version}",
+        "sonoforge.use": "research use, not a medical device",
+    }
     model = to_onnx(graph, preprocessing.size, metadata)
     golden = run_torch(graph, preprocessing.normalise(arrays.golden_pixels))
     about = {
@@ -326,21 +331,8 @@ def _prepare(
     if training is None or len(training) < FEWEST:
         training = images.pixels[evenly_spaced(len(images.pixels), CALIBRATION)]
     manifest = bundle.manifest
-    name = f"{manifest.name} {manifest.version}"
-    metadata = _metadata(manifest.preprocessing, manifest.classes, name, graph.look)
-    source = Source(graph, bundle.read(manifest.model), np.asarray(training), manifest.preprocessing, metadata)
+    source = Source(graph, bundle.read(manifest.model), np.asarray(training), manifest.preprocessing)
     inputs = manifest.preprocessing.normalise(images.pixels)
     parts = [run_torch(graph, inputs[first : first + _BATCH]) for first in range(0, len(inputs), _BATCH)]
     reference = {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
     return ExportedClassifier(source, images, inputs, reference, manifest.classes)
-
-
-def _metadata(preprocessing: Preprocessing, classes: Sequence[str], name: str, look: int | None) -> dict[str, str]:
-    """Return the text to store in every model file that can hold text."""
-    return {
-        **({LOOK: str(look)} if look else {}),
-        "sonoforge.preprocessing": json.dumps(preprocessing.to_dict()),
-        "sonoforge.classes": json.dumps(list(classes)),
-        "sonoforge.name": name,
-        "sonoforge.use": "research use, not a medical device",
-    }

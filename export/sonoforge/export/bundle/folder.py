@@ -124,18 +124,14 @@ def versions() -> dict[str, str]:
     return {entry["name"]: entry["version"] for entry in _packages()}
 
 
-def write_zip(folder: Path, target: Path) -> int:
-    """Pack the manifest and the files that it lists, each checked by its hash; return the size in bytes.
+def write_zip(folder: Path, target: Path) -> None:
+    """Pack the manifest and the files that it lists, each checked by its hash.
 
     Nothing is compressed, because weights hardly shrink and compressed bytes depend on the library's version.
     """
-    if target.suffix != ".zip":
-        raise SonoforgeError(f"{target}: the name must end in .zip")
     bundle = open_bundle(folder, Manifest)
     contents = {name: bundle.read(name) for name in bundle.manifest.files}
     contents |= {
         name: (folder / name).read_bytes() for name in ("manifest.json", SIGNATURE) if (folder / name).is_file()
     }
-    packed = zip_bytes(contents)
-    atomic.write_bytes(target, packed)
-    return len(packed)
+    atomic.write_bytes(target, zip_bytes(contents))

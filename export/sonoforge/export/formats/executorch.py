@@ -7,16 +7,17 @@ core), and needs eight times the memory.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sonoforge.export.formats.onnx_graph import folded, quiet
+from sonoforge.export.formats.onnx_graph import folded, metadata_of, quiet
 from sonoforge.runtime.errors import GateError, SonoforgeError, not_installed, refusing
 
 if TYPE_CHECKING:
@@ -45,9 +46,8 @@ def missing() -> str:
 
 def write_executorch(source: Source | GeneratorSource) -> bytes:
     """Write a network in float32, for one image (1, 3, S, S) or one latent; see `lower`."""
-    examples = source.example(1)
-    graph = fold(source.graph, examples) if source.stem == "generator" else source.graph
-    return lower(graph, examples, source.metadata, only=_LAYERS if source.has_second_pass else frozenset())
+    graph = fold(source.graph, source.example(1)) if source.stem == "generator" else source.graph
+    return lower(graph, source)
 
 
 def write_executorch_int8(source: Source) -> bytes:
@@ -64,22 +64,15 @@ def write_executorch_int8(source: Source) -> bytes:
     )
     graph = folded(source.graph) if source.has_second_pass else source.graph  # torchao folds a layer's first run alone
     quantised = quantise(graph, batches, _LEFT_TWICE if source.has_second_pass else LEFT)
-    only = _LAYERS if source.has_second_pass else frozenset()
-    return lower(quantised, source.example(1), source.metadata, only=only)
+    return lower(quantised, source)
 
 
 @quiet()
-def lower(
-    module: nn.Module,
-    examples: tuple[Tensor, ...],
-    metadata: Mapping[str, str] = {},
-    *,
-    only: frozenset[str] = frozenset(),
-) -> bytes:
-    """Lower a network, in evaluation mode on the CPU, to an ExecuTorch program for XNNPACK; return the file's bytes.
+def lower(module: nn.Module, source: Source | GeneratorSource) -> bytes:
+    """Lower a source's network, in evaluation mode on the CPU, to an ExecuTorch program; return the file's bytes.
 
-    The file takes inputs of the examples' shapes; for each name in ``metadata`` it has a method that returns the text.
-    ``only`` names the layers to run with XNNPACK; empty for all that it supports.
+    It takes one row.  XNNPACK runs the layers that it supports, but see `_LAYERS`.  For each text in the ONNX file the
+    program has a method that returns it.
     """
     from executorch.backends.xnnpack.partition.config import (  # noqa: PLC0415 - optional, and slow
         ALL_PARTITIONER_CONFIGS,
@@ -89,13 +82,15 @@ def lower(
     )
     from executorch.exir import to_edge_transform_and_lower  # noqa: PLC0415
 
+    only = _LAYERS if source.has_second_pass else ()
     configs = [config for config in ALL_PARTITIONER_CONFIGS if config.__name__ in only]
+    texts = metadata_of(onnx.load_model_from_string(source.onnx))
     # the compiler's passes raise whatever they meet
     with refusing("executorch: cannot lower this network", "use the format onnx", kinds=Exception, kind=GateError):
         program = to_edge_transform_and_lower(
-            torch.export.export(module, examples),
+            torch.export.export(module, source.example(1)),
             partitioner=[XnnpackPartitioner(configs=configs or None)],
-            constant_methods=dict(metadata) or None,
+            constant_methods=texts or None,
         ).to_executorch()
     return bytes(program.buffer)
 

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sonoforge.export.formats.onnx_graph import metadata_of, to_ort, trace, with_preprocessing
+from sonoforge.export.formats.onnx_graph import to_ort, trace, with_preprocessing
 from sonoforge.models.stylegan import stylegan3
 from sonoforge.models.stylegan.generator import has_styles
 from sonoforge.runtime.images.preprocessing import Preprocessing
@@ -41,10 +40,9 @@ class Source:
     """A classifier to write."""
 
     graph: nn.Module  # an `onnx_graph.BundleGraph` on the CPU, in evaluation mode
-    onnx: bytes  # the same as a float32 ONNX file that has passed the gate
+    onnx: bytes  # the same as a float32 ONNX file that has passed the gate; other formats keep its texts, if they can
     calibration: NDArray[np.uint8]  # (N, S, S, 3) training images, for formats that measure ranges of values
     preprocessing: Preprocessing
-    metadata: dict[str, str]  # text stored in the files whose format allows it
     stem: ClassVar[str] = "model"  # start of its files' names
 
     def example(self, rows: int) -> tuple[Tensor, ...]:
@@ -70,11 +68,6 @@ class GeneratorSource:
     def graph(self) -> nn.Module:
         """The network with the inputs of the exported files."""
         return trace_generator(self.generator).eval()
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        """The text in the ONNX file."""
-        return metadata_of(onnx.load_model_from_string(self.onnx))
 
     def example(self, rows: int) -> tuple[Tensor, ...]:
         """Return inputs for this many latents to trace or lower with."""

@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import onnx
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.jit.mobile import _load_for_lite_interpreter
 
-from sonoforge.export.formats.onnx_graph import folded, quiet
+from sonoforge.export.formats.onnx_graph import folded, metadata_of, quiet
 from sonoforge.runtime.errors import DAMAGED, refusing
 
 if TYPE_CHECKING:
@@ -29,37 +30,26 @@ _MANGLED = re.compile(r"___torch_mangle_(\d+)")
 _WRITTEN_BY_THE_WRITER = ("version", "byteorder", ".data/serialization_id")
 
 
-def write_torchscript(source: Source | GeneratorSource) -> bytes:
-    """Write a network for ``torch.jit.load``; any batch size, a classifier's four outputs as a tuple."""
-    return trace_file(source.graph, source.example(2), source.metadata)  # a single row could be traced as a constant
-
-
-def write_lite(source: Source) -> bytes:
-    """Write a classifier for the mobile lite interpreter; any batch size, the four outputs as a tuple."""
-    return trace_file(source.graph, source.example(2), source.metadata, lite=True)
-
-
 @quiet()
-def trace_file(
-    module: nn.Module, examples: tuple[Tensor, ...], metadata: Mapping[str, str] = {}, *, lite: bool = False
-) -> bytes:
-    """Trace a network and return the file's bytes, the same for the same network, without host paths.
+def write_torchscript(source: Source | GeneratorSource, kind: str = "") -> bytes:
+    """Write a network for ``torch.jit.load`` or, with ``lite``, for the mobile lite interpreter.
 
-    The network is in evaluation mode, on the CPU.  For a free batch it must read the tensors' shapes, and the examples
-    need two rows; sizes read by ``len`` or ``int`` are fixed.  ``metadata`` maps names to extra files; ``lite`` writes
-    for the mobile lite interpreter.
+    The file takes any batch size, and gives a classifier's four outputs as a tuple; it is the same for the same
+    network, and has no host paths.  For a free batch the network must read the tensors' shapes; sizes read by ``len``
+    or ``int`` are fixed.
     """
     with torch.no_grad():
         # Freezing makes weights constants and folds batch normalisation, but would copy the weights of layers that run
         # twice.
-        network = folded(module) if getattr(module, "look", None) else module.eval()
-        traced = torch.jit.freeze(torch.jit.trace(network, examples, check_trace=False))
+        network = folded(source.graph) if source.has_second_pass else source.graph.eval()
+        # A single row could be traced as a constant.
+        traced = torch.jit.freeze(torch.jit.trace(network, source.example(2), check_trace=False))
     buffer = io.BytesIO()
-    if lite:
+    if kind == "lite":
         buffer.write(traced._save_to_buffer_for_lite_interpreter())
     else:
         torch.jit.save(traced, buffer)
-    return _normal(buffer.getvalue(), metadata)
+    return _normal(buffer.getvalue(), metadata_of(onnx.load_model_from_string(source.onnx)))
 
 
 @quiet()
