@@ -124,7 +124,7 @@ def test_the_stylegans_were_trained_as_the_paper_says() -> None:
         assert recipe.generator_optimiser.learning_rate == float(said["learning rate"])
         assert (recipe.budget.length, recipe.budget.batch) == (int(said["epochs"]), int(said["batch"]))
         assert recipe.image_size == int(said["side, BUSI"])
-    assert [float(share) * int(said["epochs"]) for share in GanCompareConfig().milestones] == [100, 500, 1000]
+    assert [share * int(said["epochs"]) for share in GanCompareConfig().milestones] == [100, 500, 1000]
 
 
 def test_the_loss_functions_have_the_figures_of_the_abstract() -> None:

@@ -100,7 +100,7 @@ def work(config: EvaluateConfig) -> run_folder.Written:
         }
         run_folder.write_table(folder / TABLE, list(found.rows[0]) if found.rows else ["name"], found.rows)
         drawn = pictures.draw_copies(found.tested, sets.trained.pixels, fake.pixels) if found.tested else {}
-        drawn |= pictures.draw_maps(found.maps)
+        drawn |= {method: pictures.draw_projection(own) for method, own in found.maps.items()}
         drawn |= pictures.draw_sets((real.pixels, fake.pixels), found.rows, Path(fake.source))
         page = write_evaluation(folder, results, drawn)
         run_folder.write_results(folder, results)

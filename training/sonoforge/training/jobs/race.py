@@ -71,7 +71,12 @@ def work(config: GanCompareConfig) -> Race:
         SonoforgeError: The settings do not go together, or a recipe cannot be trained on these images.
     """
     cache_folder = config.storage.open()
-    shares = _shares(config.milestones)
+    shares = config.milestones
+    if not shares or shares != tuple(sorted(set(shares))) or not 0 < shares[0] <= shares[-1] == 1:
+        raise SonoforgeError(
+            f"--milestones: {format_value(shares)} are not ascending shares of the training that end with 1, "
+            "such as 0.1,0.5,1"
+        )
     if not {"kid", "fid"} <= set(config.metrics):
         raise SonoforgeError(f"--metrics must include kid and fid, not just {','.join(config.metrics)}")
     if ("lpips" in config.metrics) != bool(config.lpips):
@@ -123,7 +128,7 @@ def _milestones(
     interrupted: Callable[[], bool],
 ) -> Iterator[page.Shown | None]:
     """Train from milestone to milestone and yield each; None, once, if interrupted."""
-    shares, own = _shares(config.milestones), folder / re.sub(r"[^\w.-]+", "-", training.name)
+    shares, own = config.milestones, folder / re.sub(r"[^\w.-]+", "-", training.name)
     if config.minutes is not None:
         pace = measure_pace(config.minutes, training.setup, own, interrupted)
         if pace is None:
@@ -133,7 +138,7 @@ def _milestones(
         last = {step: share for share in shares for step in milestone_steps([share], steps)}
         if len(last) < len(shares):  # a slow recipe does few steps in its minutes
             log.warning("only %d steps in these minutes, so %d milestones of %d", steps, len(last), len(shares))
-        shares = list(last.values())
+        shares = tuple(last.values())
         training = _with_milestones(dataclasses.replace(training, setup=training.setup.of_length(steps)), shares)
     count = config.count or len(training.setup.originals)
     own.mkdir(exist_ok=True)
@@ -149,19 +154,6 @@ def _milestones(
         measured = measure_milestone(checkpoint, training.real, protocol, count, config.device)
         row = _row(training, checkpoint, share, measured) | {"device": device_name(find_device(config.device))}
         yield page.Shown(row, checkpoint, measured)
-
-
-def _shares(texts: Sequence[str]) -> list[float]:
-    try:
-        shares = [float(text) for text in texts]
-    except ValueError:
-        shares = []
-    if not shares or shares != sorted(set(shares)) or not 0 < shares[0] <= shares[-1] == 1:
-        raise SonoforgeError(
-            f"--milestones: {','.join(texts)} are not ascending shares of the training that end with 1, "
-            "such as 0.1,0.5,1"
-        )
-    return shares
 
 
 def _grid(texts: Sequence[str]) -> list[dict[str, Any]]:

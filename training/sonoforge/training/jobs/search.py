@@ -228,10 +228,6 @@ def _about(config: GanSearchConfig, opened: Opened, method: str, remark: str = "
     )
 
 
-def _rules(config: GanSearchConfig, about: page.About) -> Rules:
-    return Rules(config.gan.seed, about.metric, config.pruner == "median")
-
-
 class _Trials(NamedTuple):
     """The trials of all studies of a run, table and page."""
 
@@ -316,6 +312,7 @@ def _plan_settings(config: GanSearchConfig) -> _Plan:
         log.info("%s: searching %s", recipe, ", ".join(map(describe, space)))
     first = opened[config.recipes[0]][1]
     about = _about(config, first, "Settings are chosen by a tree-structured Parzen estimator")
+    rules = Rules(config.gan.seed, about.metric, config.pruner == "median")
 
     def rounds(folder: Path, studies: Sequence[Study], before: Sequence[Searched]) -> Iterator[list[_Planned]]:
         del folder, before
@@ -323,7 +320,7 @@ def _plan_settings(config: GanSearchConfig) -> _Plan:
         def settings(trial: Trial) -> GanSettings:
             return trial_settings(opened[trial.study][1], trial.study, trial.number, tried(trial))
 
-        yield [_Planned(study, *opened[study.name], _rules(config, about), settings) for study in studies]
+        yield [_Planned(study, *opened[study.name], rules, settings) for study in studies]
 
     def concluded(searched: list[Searched]) -> tuple[list[Searched], str]:
         return [_with_command(config, opened[own.name][1], own) for own in searched], ""
@@ -357,6 +354,7 @@ def _plan_cells(config: GanSearchConfig) -> _Plan:
     )
     method = f"{words}; mutation {config.mutation:g} for each element"
     about = _about(config, opened, method, inherited if config.weights == "inherited" else "")
+    rules = Rules(config.gan.seed, about.metric, config.pruner == "median")
     size = int(opened.images.pixels.shape[1])
     partners: dict[str, str] = {}
 
@@ -370,7 +368,7 @@ def _plan_cells(config: GanSearchConfig) -> _Plan:
                 changes: dict[str, Any] = {**codes, "seed": seed}
                 return dataclasses.replace(opened.settings, **changes)
 
-            yield [_Planned(study, source, opened, _rules(config, about), settings)]
+            yield [_Planned(study, source, opened, rules, settings)]
             if study.best is None:
                 raise SonoforgeError(
                     f"{folder}: all {len(study.trials)} {study.name}s diverged before they were measured; try a "
@@ -380,21 +378,20 @@ def _plan_cells(config: GanSearchConfig) -> _Plan:
     def concluded(searched: list[Searched]) -> tuple[list[Searched], str]:
         return searched, _command_of_cells(config, opened, searched, partners)
 
-    strategies: list[Strategy] = [_evolution(config, stage, size) for stage in config.stages]
+    strategies: list[Strategy] = [
+        Evolution(
+            space=space_of(stage, size),
+            strategy=config.strategy,
+            population=config.population or 0,
+            children=config.children or 0,
+            sample=config.sample or 0,
+            mutation=config.mutation,
+            heirs=config.weights == "inherited",
+            seed=config.gan.seed,
+        )
+        for stage in config.stages
+    ]
     return _Plan("gan-search-cells", about, opened, strategies, rounds, concluded)
-
-
-def _evolution(config: GanSearchConfig, stage: str, image_size: int) -> Evolution:
-    return Evolution(
-        space=space_of(stage, image_size),
-        strategy=config.strategy,
-        population=config.population or 0,
-        children=config.children or 0,
-        sample=config.sample or 0,
-        mutation=config.mutation,
-        heirs=config.weights == "inherited",
-        seed=config.gan.seed,
-    )
 
 
 def _partner(config: GanSearchConfig, stage: str, before: Sequence[Searched], image_size: int) -> str:

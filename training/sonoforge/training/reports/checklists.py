@@ -25,7 +25,7 @@ from sonoforge.training.reports.blocks import Cell, Fact, Facts, Page, Section, 
 from sonoforge.training.reports.run.statements import describe_comparators, describe_optimiser
 from sonoforge.training.reports.words import WORDING, Said, fill_in, read_said, read_yaml
 from sonoforge.training.statistics.predictions import ANSWERS
-from sonoforge.training.statistics.results import SEALED, Interval, Record, interval_text
+from sonoforge.training.statistics.results import SEALED, Record, interval_text
 from sonoforge.training.statistics.tables import evaluate
 from sonoforge.training.statistics.wording import spread
 
@@ -160,7 +160,7 @@ def _facts(run: FinishedRun) -> dict[str, object]:
     return {
         **{"results": results, "split": split, "classifier": classifier, "gan": gan, "audit": run.audit},
         **{"environment": environment, "name": run.name, "arms": run.arms, "seeds": seeds, "choice": choice},
-        **{"percent": _share, "in_points": _points, "interval_text": interval_text, "balanced": balanced},
+        **{"interval_text": interval_text, "balanced": balanced},
         **{"own_arms": [*map(find_arm, run.arms)], "has_bundle": run.has_bundle, "simulated": run.data == PHANTOM},
         "titles": [figures["title"] for figures in run.arms.values()],
         "sealed": results["protocol"] in SEALED,
@@ -171,15 +171,6 @@ def _facts(run: FinishedRun) -> dict[str, object]:
         "duration": lengths[0] if lengths else "the recipe's duration",
         "detectable": max((100 * value for value in detectable if value is not None), default=None),
     }
-
-
-def _share(interval: Interval) -> str:
-    return f"{100 * interval['value']:.1f} % [{100 * interval['low']:.1f}, {100 * interval['high']:.1f}]"
-
-
-def _points(interval: Interval) -> str:
-    value, low, high = (100 * interval[end] for end in ("value", "low", "high"))
-    return f"{value:+.1f} points [{low:+.1f}, {high:+.1f}]"
 
 
 # ---- the filled checklists, as a page

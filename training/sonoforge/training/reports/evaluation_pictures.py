@@ -1,7 +1,7 @@
 """Draw the pictures of an evaluation: charts that are readable without colour, and sheets of images."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +40,6 @@ def draw_copies(tested: TestedCopies, real: NDArray[np.uint8], fake: NDArray[np.
         "distances": copy_histogram(*tested.distances, source, distances),
         "nearest": nearest_sheet(fake[tested.shown], real, tested.nearest, tested.shown_scores),
     }
-
-
-def draw_maps(maps: Mapping[str, Projection]) -> Figures:
-    """Draw each map of both sets with its method."""
-    return {method: draw_projection(found) for method, found in maps.items()}
 
 
 def draw_sets(pixels: tuple[NDArray[np.uint8], NDArray[np.uint8]], rows: Sequence[Record], run: Path) -> Figures:

@@ -28,9 +28,11 @@ FIGURES_OF_PAIRS = {"ms_ssim": "MS-SSIM of pairs", "lpips_pairs": "LPIPS of pair
 """Figures that are only measured on request."""
 SPREAD = "kid_spread"  # of ours the standard error of KID, of a claim what is printed after ±
 COSTS = ("seconds_per_kimg", "hours", "memory_gib")
+_ON_REQUEST = (*(f"{name}{part}" for name in FIGURES_OF_PAIRS for part in ("", "_floor", "_ratio")), SPREAD)
 COLUMNS = (
     *("data", "recipe", "milestone", "epoch", "step", "kimg"),
     *(f"{name}{part}" for name in FIGURES for part in ("", "_floor", "_ratio")),
+    *_ON_REQUEST,
     *("n", "reference", "real", "generated", "protocol_id", "diversity", "collapsed"),
     *(*COSTS, "device", "image_size", "batch", "images", "expand", "classes", "conditioning"),
     *("features", "source", "run"),
@@ -47,10 +49,7 @@ Row = dict[str, Any]
 
 def columns_of(known: Collection[str]) -> tuple[str, ...]:
     """Return the columns of a table with these cells, including `FIGURES_OF_PAIRS` and `SPREAD` only if present."""
-    added = [f"{name}{part}" for name in FIGURES_OF_PAIRS if name in known for part in ("", "_floor", "_ratio")]
-    added += [SPREAD] if SPREAD in known else []
-    after = COLUMNS.index("n")
-    return (*COLUMNS[:after], *added, *COLUMNS[after:])
+    return tuple(name for name in COLUMNS if name in known or name not in _ON_REQUEST)
 
 
 def claimed_rows(paper: Paper | None) -> list[Row]:

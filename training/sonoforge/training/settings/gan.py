@@ -57,10 +57,8 @@ class GanCompareConfig(LpipsOptions, TrainingOptions):
         help="train with each of these values\nperceptual-weight=0,0.1,1: any setting gan.*; may be repeated",
         metavar="NAME=X,X",
     )
-    milestones: tuple[str, ...] = option(
-        ("0.1", "0.5", "1"),
-        help="measure at these shares of a training",
-        metavar="X,...",
+    milestones: tuple[float, ...] = option(
+        (0.1, 0.5, 1.0), help="measure at these shares of a training", metavar="X,..."
     )
     gan: GanSettings = group(
         GanSettings(class_name="malignant", held_out=0.0),
