@@ -154,7 +154,7 @@ def results(run: WholeRun) -> blocks.Section:
         WORDS.text("origin", single=single, seeds=len(run.plans), choice=choice, parts=run.facts.said["halves"]),
         tables.arm_table(run.titles, run.arms),
         *_compared(run),
-        tables.spread_table(run.titles, run.arms, run.arms, chosen_seeds(found["budget"], kept["chosen_on"])),
+        tables.spread_table(run.titles, run.arms, chosen_seeds(found["budget"], kept["chosen_on"])),
         *_chosen(run),
         *[blocks.Heading("By collection and device"), WORDS.text("sources_text"), *sources] * bool(sources),
         *_one_class(run),

@@ -37,31 +37,26 @@ def comparison_table(titles: Titles, comparisons: Sequence[ComparisonRow]) -> Ta
     )
 
 
-def spread_table(
-    titles: Titles,
-    arms: Mapping[str, Record],
-    trained: Mapping[str, Record] | None = None,
-    chosen: Collection[int] = (),
-) -> Table:
-    """Show how accuracy varies over folds and seeds.
+def spread_table(titles: Titles, arms: Mapping[str, Record], chosen: Collection[int] = ()) -> Table:
+    """Show how accuracy varies over folds and seeds, and against training images where that is known.
 
     Args:
         titles: Titles of the arms.
         arms: Their figures.
-        trained: The same arms if their accuracy on training images is known.
         chosen: Seeds that settings were chosen with.
     """
+    trained = all("train_accuracy" in own for own in arms.values())
     rows: list[dict[str, object]] = []
     for arm, own in arms.items():
         seeds = zip(own["seeds"]["seeds"], own["seeds"]["accuracy"], strict=True)
         each = [share(value) + (f" (seed {seed}, chosen with)" if seed in chosen else "") for seed, value in seeds]
         rows.append({**own, "title": titles[arm], "by_seed": ", ".join(each)})
         if trained:
-            values = [value for each in trained[arm]["train_accuracy_by_seed"] for value in each]
+            values = [value for each in own["train_accuracy_by_seed"] for value in each]
             ends = f"{share(min(values))} to {share(max(values))}" if len(values) > 1 else ""
-            rows[-1]["trained"] = soft(share(trained[arm]["train_accuracy"]), ends)
+            rows[-1]["trained"] = soft(share(own["train_accuracy"]), ends)
     count = max(len(own["seeds"]["seeds"]) for own in arms.values())
-    return WORDS.table("spread", rows, count=count, trained=bool(trained), with_deviation=_with_deviation)
+    return WORDS.table("spread", rows, count=count, trained=trained, with_deviation=_with_deviation)
 
 
 def _with_deviation(mean: float, deviation: float | None) -> str:

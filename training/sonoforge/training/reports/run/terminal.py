@@ -1,7 +1,6 @@
 """Print a comparison for ``crossval`` and ``run``: the tables of its page, and why they may be too good."""
 
 import itertools
-from collections.abc import Mapping, Sequence
 
 from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.training.comparators.fitting import COMPARATORS
@@ -17,7 +16,7 @@ from sonoforge.training.reports.words import fill_in, read_said
 from sonoforge.training.statistics import between_runs, one_against_rest
 from sonoforge.training.statistics.published import PUBLISHED, PublishedRow
 from sonoforge.training.statistics.results import Interval, Record
-from sonoforge.training.statistics.wording import bracket, is_number, points, share, why_not_detectable, with_ends
+from sonoforge.training.statistics.wording import bracket, is_number, points, share, why_not_detectable
 
 _COLUMNS = 10  # classes of a confusion matrix that is printed
 _SYSTEMS = 3  # side by side
@@ -30,27 +29,22 @@ def log_comparison(results: Record) -> None:
         tell(doubt)
     if "steps" in results:
         log_leakage(results)
-    elif "doubt" not in results:
-        log_table(results)
     else:
-        log_figures(results["classes"], results, doubt=results["doubt"])
-        log_systems(results["classes"], results["arms"], doubt=results["doubt"])
+        log_table(results)
 
 
 def log_table(results: Record) -> None:
-    """Print the tables, and why their figures are too good, if they are."""
-    log_figures(results["classes"], results, results["arms"])
+    """Print the tables of a comparison of arms and, unless only its predictions are known, why they are too good."""
+    _log_figures(results)
     if choice := results.get("choice"):
         _log(tables.chosen_table({arm: title_of(arm) for arm in choice["folds"]}, choice))
         if "final" in choice:
             tell(f"final model: chosen on inner folds of all images: {name_values(choice['final']['settings'])}")
         tell(f"no test image had a part in the choice; it cost {tables.describe_cost(choice)}")
-    for line in _warnings(results):
-        tell(line)
-    split = results["split"]
-    busi = is_busi(split["fingerprint"])
-    published = [row for row in PUBLISHED if busi and row.protocol == split["protocol"]]
-    log_systems(results["classes"], results["arms"], results["arms"], published)
+    if "split" in results:
+        for line in _warnings(results):
+            tell(line)
+    _log_systems(results)
 
 
 def log_run(run: whole_run.WholeRun) -> None:
@@ -68,25 +62,17 @@ def log_run(run: whole_run.WholeRun) -> None:
         tell(line)
 
 
-def _doubted(name: str, doubt: str) -> str:
-    return f"{name} ({UNVERIFIED})" if doubt.startswith(UNVERIFIED) else name
+def _doubted(name: str, results: Record) -> str:
+    """Mark a name if its figures stand on nobody's word, see `evidence.UNVERIFIED`."""
+    return f"{name} ({UNVERIFIED})" if results.get("doubt", "").startswith(UNVERIFIED) else name
 
 
-def log_figures(
-    classes: Sequence[str], results: Record, trained: Mapping[str, Record] | None = None, *, doubt: str = ""
-) -> None:
-    """Print what follows from the predictions: the arms, their paired comparisons, one class against the rest.
-
-    Args:
-        classes: Their names.
-        results: The figures.
-        trained: The same arms if their accuracy on training images is known.
-        doubt: On whose word the figures stand; `evidence.UNVERIFIED` is marked beside each arm.
-    """
+def _log_figures(results: Record) -> None:
+    """Print what follows from the predictions: the arms, their paired comparisons, one class against the rest."""
     arms, comparisons = results["arms"], results["comparisons"]
-    titles = {arm: _doubted(title_of(arm), doubt) for arm in arms}
+    titles = {arm: _doubted(title_of(arm), results) for arm in arms}
     _log(tables.arm_table(titles, arms))
-    _log(tables.spread_table(titles, arms, trained))
+    _log(tables.spread_table(titles, arms))
     for arm, figures in arms.items():
         if "by_source" in figures:
             _log(tables.source_table(titles[arm], figures["by_source"]))
@@ -98,7 +84,7 @@ def log_figures(
         if not is_number(row["minimum_detectable_difference"]):
             why = f"which differences it can show cannot be computed: {why_not_detectable(row)}"
             tell(f"{tables.name_difference(row, titles)}: {why}")
-    for name in one_against_rest.classes_of_interest(classes):
+    for name in one_against_rest.classes_of_interest(results["classes"]):
         for table in (*tables.class_tables(titles, arms, comparisons, name), tables.benefit_table(titles, arms, name)):
             _log(table)
     if results["never_right"]["worst"]:
@@ -111,27 +97,17 @@ def _log(table: Table) -> None:
     say("%s", table_text(table))
 
 
-def log_systems(
-    classes: Sequence[str],
-    arms: Mapping[str, Record],
-    trained: Mapping[str, Record] | None = None,
-    published: Sequence[PublishedRow] = (),
-    *,
-    doubt: str = "",
-) -> None:
+def _log_systems(results: Record) -> None:
     """Print confusion matrices, then the arms' figures for each class beside published ones, one line per figure.
 
-    This follows figure 12 and table 1 of the MSc thesis (S. H., Middlesex University, 2024).
-
-    Args:
-        classes: Their names.
-        arms: The figures.
-        trained: The same arms if their accuracy on training images is known.
-        published: Rows for the same images, split in the same way.
-        doubt: As in `log_figures`.
+    This follows figure 12 and table 1 of the MSc thesis (S. H., Middlesex University, 2024). Published rows are shown
+    for the same images, split in the same way.
     """
+    classes, arms, split = results["classes"], results["arms"], results.get("split", {})
+    busi = bool(split) and is_busi(split["fingerprint"])
+    published = [row for row in PUBLISHED if busi and row.protocol == split["protocol"]]
     matrices = {row.name: row.confusion for row in published if row.confusion}
-    matrices |= {_doubted(title_of(arm), doubt): own["confusion"] for arm, own in arms.items()}
+    matrices |= {_doubted(title_of(arm), results): own["confusion"] for arm, own in arms.items()}
     if len(classes) <= _COLUMNS:
         for title, matrix in matrices.items():
             rows = [[name, *map(str, counts)] for name, counts in zip(classes, matrix, strict=True)]
@@ -139,7 +115,7 @@ def log_systems(
             tell(f"Confusion matrix of {title}")
             say("%s", plain_table(["true \\ answer", *classes], rows, range(1, len(classes) + 1)))
     systems = [(f"{row.name.split(' (')[0]}, claimed", _claimed_lines(row)) for row in published]
-    systems += [(_doubted(arm, doubt), _own_lines(own, (trained or {}).get(arm))) for arm, own in arms.items()]
+    systems += [(_doubted(arm, results), _own_lines(own)) for arm, own in arms.items()]
     names = [f"{figure}: {name}" for figure in ("sensitivity", "specificity") for name in classes]
     names += ["accuracy: training", "accuracy: test", "test, by its other figures"]
     for first in range(0, len(systems), _SYSTEMS):
@@ -152,9 +128,9 @@ def log_systems(
         say("%s", plain_table(["", *(title for title, _ in some)], rows, range(1, len(some) + 1)))
 
 
-def _own_lines(own: Record, trained: Record | None) -> list[str]:
+def _own_lines(own: Record) -> list[str]:
     figures = itertools.chain(own["sensitivity"].values(), own["specificity"].values())
-    trained_accuracy = share(trained["train_accuracy"]) if trained else "-"
+    trained_accuracy = share(own["train_accuracy"]) if "train_accuracy" in own else "-"
     return [*(share(figure["value"]) for figure in figures), trained_accuracy, share(own["accuracy"]["value"]), "same"]
 
 
@@ -207,4 +183,5 @@ def log_leakage(found: Record) -> None:
 def _points(figure: Interval, sign: str = "+") -> str:
     if not is_number(figure["value"]):
         return "no such image"
-    return with_ends(*(points(figure[end], sign=sign) for end in ("value", "low", "high")))
+    value, *ends = (points(end, sign=sign) for end in (figure["value"], figure["low"], figure["high"]))
+    return f"{value} {bracket(*ends)}"
