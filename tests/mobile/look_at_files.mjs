@@ -17,15 +17,16 @@ for (const file of JSON.parse(readFileSync(process.argv[2], "utf8"))) {
   const grey = greyLevels(raster);
   const { pixels, crop } = networkView(raster, recipe, "auto");
   const whole = networkView(raster, recipe, "none");
-  const print = await fingerprint(grey, pixels);
+  const [inside, all] = [pixels, whole.pixels].map((data) => greyLevels({ width: 224, height: 224, channels: 3, data }));
+  const print = await fingerprint(grey, inside);
   const found = findMarks(raster, null);
   answers.push({
     file,
     crop,
     marks: found.marks.summary,
     marksInside: (crop.kept < 1 ? findMarks(raster, crop.box) : found).marks.summary,
-    kind: nameKind(greyLevels({ width: 224, height: 224, channels: 3, data: whole.pixels }).data, found.overlay),
-    gcnr: mapContrast(activation, brightestTenth(activation).from, whole.pixels),
+    kind: nameKind(all.data, found.overlay),
+    gcnr: mapContrast(activation, brightestTenth(activation).from, all),
     digest: print.digest,
     detail: Array.from(print.detail),
     ...findRepeat(print, earlier),

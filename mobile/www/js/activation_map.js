@@ -5,7 +5,7 @@
  */
 
 import constants from "./constants.js";
-import { boundsOf, greyLevels } from "./pixels.js";
+import { boundsOf } from "./pixels.js";
 
 const { GRID, BRIGHTEST_POINTS } = constants.activation_map;
 const { BINS, FEWEST } = constants.scan_metrics;
@@ -64,11 +64,9 @@ export function brightestTenth(map) {
 /**
  * Return gCNR (0..1) of the map's brightest tenth, from `limit` on, against the tissue around it, as
  * `sonoforge.runtime.images.scan_metrics` measures a mask (Rodriguez-Molares et al. 2020, equation 5); null where either part has
- * too few pixels of the view (S, S, 3).  It describes the map's area, not a lesion.
+ * too few pixels of the view's grey levels (S, S).  It describes the map's area, not a lesion.
  */
-export function mapContrast(map, limit, view) {
-  const side = Math.sqrt(view.length / 3);
-  const { data: levels } = greyLevels({ width: side, height: side, channels: 3, data: view });
+export function mapContrast(map, limit, { width: side, data: levels }) {
   const values = atSize(map, side, side);
   const [left, top, right, bottom] = boundsOf(values.map((value) => value >= limit), side);
   const tall = (bottom - top) >> 1;

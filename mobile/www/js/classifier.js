@@ -68,7 +68,7 @@ export class Classifier {
     const [rows, columns] = manifest.outputs.cam.slice(1);
     const cells = rows * columns;
     const activation = { rows, columns, values: outputs.cam.slice(best * cells, (best + 1) * cells) };
-    const trust = assess({ pixels, embedding: outputs.embedding, quality, flags, kind }, this.bundle);
+    const trust = assess({ pixels, embedding: outputs.embedding, quality, kind }, this.bundle);
     const alike = isBreastUltrasound(trust, manifest); // not measured on others
     const strongest = peak(activation, right - left, bottom - top);
     const brightest = brightestTenth(activation);
@@ -87,7 +87,7 @@ export class Classifier {
       map: {
         peak: { ...strongest, x: left + strongest.x, y: top + strongest.y },
         share_in_brightest_tenth: brightest.share,
-        gcnr_of_map_area: mapContrast(activation, brightest.from, pixels),
+        gcnr_of_map_area: mapContrast(activation, brightest.from, seen.levels),
       },
       crop,
       seen: [left / raster.width, top / raster.height, right / raster.width, bottom / raster.height],
@@ -106,13 +106,14 @@ export class Classifier {
     const quality = measureQuality(pixels, right - left, bottom - top);
     const { marks, overlay } = findMarks(raster, crop?.box ?? null);
     const { size } = this.bundle.manifest.preprocessing;
-    const levels = greyLevels({ width: size, height: size, channels: 3, data: pixels }).data;
+    const levels = greyLevels({ width: size, height: size, channels: 3, data: pixels });
     return {
       quality,
       flags: qualityFlags(quality, this.bundle.manifest.quality),
-      kind: nameKind(levels, overlay),
+      kind: nameKind(levels.data, overlay),
       marks,
-      print: await fingerprint(grey, pixels),
+      levels,
+      print: await fingerprint(grey, levels),
     };
   }
 }
@@ -188,9 +189,6 @@ function bestOf(answers, label) {
     result.quality.flags.length,
     -result.probabilities[label],
   ];
-  const isBefore = (one, other) => {
-    const place = one.findIndex((value, i) => value !== other[i]);
-    return place >= 0 && one[place] < other[place];
-  };
-  return answers.reduce((best, one) => (isBefore(rank(one), rank(best)) ? one : best));
+  const apart = (one, other) => rank(one).map((value, i) => value - rank(other)[i]).find(Boolean) ?? 0;
+  return [...answers].sort(apart)[0]; // stable
 }

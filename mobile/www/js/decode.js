@@ -21,8 +21,6 @@ export async function openInput(file) {
   return { frameCount: 1, frame: () => decodeImage(data) };
 }
 
-const startsWith = (data, ...bytes) => bytes.every((byte, i) => data[i] === byte);
-
 /** Return a file's bytes; an `ImageError` if it is empty or too large. */
 export async function readFile(file) {
   if (file.size === 0) throw new ImageError("empty", "the file is empty (0 bytes); obtain it again");
@@ -55,7 +53,7 @@ async function decodeByBrowser(data, orientation) {
 }
 
 function kindOf(data) {
-  if (startsWith(data, 0xff, 0xd8, 0xff)) return "image/jpeg";
+  if (ascii(data, 0, 3) === "\xff\xd8\xff") return "image/jpeg";
   if (ascii(data, 0, 4) === "RIFF" && ascii(data, 8, 4) === "WEBP") return "image/webp";
   if (["GIF87a", "GIF89a"].includes(ascii(data, 0, 6))) return "image/gif";
   if (ascii(data, 0, 2) === "BM") return "image/bmp";

@@ -9,7 +9,6 @@
 import { ascii, checkSize, crc32, damaged, ImageError, inflate, joined, viewOf } from "./bytes.js";
 import { onBlack, toRaster, unpacked } from "./raster.js";
 
-const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
 const SAMPLES = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 };
 const DEPTHS = { 0: [1, 2, 4, 8, 16], 2: [8, 16], 3: [1, 2, 4, 8], 4: [8, 16], 6: [8, 16] };
 // For each pass of Adam7, x and y of the first pixel and the steps between pixels.
@@ -17,7 +16,7 @@ const ADAM7 = [
   [0, 0, 8, 8], [4, 0, 8, 8], [0, 4, 4, 8], [2, 0, 4, 4], [0, 2, 2, 4], [1, 0, 2, 2], [0, 1, 1, 2],
 ];
 
-export const isPng = (data) => SIGNATURE.every((byte, i) => data[i] === byte);
+export const isPng = (data) => ascii(data, 0, 8) === "\x89PNG\r\n\x1a\n";
 
 /** Decode a whole file to a raster that is not yet upright, or throw an `ImageError`. */
 export async function decodePng(data) {

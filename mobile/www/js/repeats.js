@@ -2,20 +2,18 @@
 
 import { sha256 } from "./bundle.js";
 import constants from "./constants.js";
-import { greyLevels, mean, squeeze } from "./pixels.js";
+import { mean, resized } from "./pixels.js";
 
 const { ALIKE, SIDE, LEAST_SPREAD } = constants.repeats;
 
-/** Fingerprint a picture by all of its grey levels, and by the detail (length 1 or 0) of the network's view (S, S, 3). */
-export async function fingerprint({ width, height, data }, view) {
+/** Fingerprint a picture by all of its grey levels, and by the detail (length 1 or 0) of those that the network sees. */
+export async function fingerprint({ width, height, data }, seen) {
   const size = new TextEncoder().encode(`(${width}, ${height})`);
   const whole = new Uint8Array(size.length + data.length);
   whole.set(size);
   whole.set(data, size.length);
-  const side = Math.sqrt(view.length / 3);
-  const seen = greyLevels({ width: side, height: side, channels: 3, data: view });
-  const small = squeeze({ ...seen, channels: 1 }, SIDE, "box");
-  const at = (y, x) => small[3 * (Math.min(Math.max(y, 0), SIDE - 1) * SIDE + Math.min(Math.max(x, 0), SIDE - 1))];
+  const small = resized(seen, SIDE, SIDE, "box");
+  const at = (y, x) => small[Math.min(Math.max(y, 0), SIDE - 1) * SIDE + Math.min(Math.max(x, 0), SIDE - 1)];
   const detail = new Float32Array(SIDE ** 2);
   for (let i = 0; i < detail.length; i++) {
     const [y, x] = [Math.floor(i / SIDE), i % SIDE];

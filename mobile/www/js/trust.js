@@ -60,21 +60,24 @@ export function tailProbability(distance, { median, threshold }) {
   return distance > 0 ? 0.5 ** ((distance / median) ** shape) : 1;
 }
 
-/** Assess an answer from the view (S, S, 3), the embedding (D,), quality with its flags, and the scan's kind. */
-export function assess(evidence, bundle) {
+/** Assess an answer from the view (S, S, 3), the embedding (D,), its quality and the scan's kind. */
+export function assess({ pixels, embedding, quality, kind }, bundle) {
   const { trust: limits, site } = bundle.manifest;
   const { checks } = limits;
-  const distance = mahalanobis(evidence.embedding, bundle.reference);
-  const neighbour = neighbourDistance(evidence.embedding, bundle.reference);
-  const coloured = whyColoured(evidence.pixels, checks);
-  const noScan = coloured || whyNoScan(evidence.pixels, distance, limits);
-  const scores = [];
-  if (coloured) scores.push(BEYOND);
+  const distance = mahalanobis(embedding, bundle.reference);
+  const neighbour = neighbourDistance(embedding, bundle.reference);
+  const times = Math.max(distance / limits.threshold, neighbour / checks.neighbours.threshold);
+  const colour = colouredShare(pixels);
+  const dark = darkColumns(pixels);
+  const grain = times > 1 && checks.grain !== null ? flatness(pixels) : null; // counts only beyond the limits
+  const noScan = whyNoScan({ colour, distance, grain }, limits);
+  const scores = colour > checks.colour ? [BEYOND] : [];
   const found = [];
-  const faults = scanFaults(evidence, bundle.manifest);
-  if (noScan) found.push([CAUSES.OTHER_KIND, `distance ${distance.toFixed(1)} ${limit(limits, 1)}${noScan}`]);
-  if (checks.kind === BREAST_ULTRASOUND && evidence.kind in NOT_ONE && !noScan) {
-    found.push([CAUSES.NOT_ONE_SCAN, NOT_ONE[evidence.kind]]);
+  const faults = scanFaults(dark, quality, bundle.manifest);
+  if (noScan) {
+    found.push([CAUSES.OTHER_KIND, `distance ${distance.toFixed(1)} ${limit(limits, 1)}${noScan}`]);
+  } else if (checks.kind === BREAST_ULTRASOUND && kind in NOT_ONE) {
+    found.push([CAUSES.NOT_ONE_SCAN, NOT_ONE[kind]]);
     scores.push(BEYOND);
   }
   if (faults.length) {
@@ -85,12 +88,12 @@ export function assess(evidence, bundle) {
   if (neighbour > checks.neighbours.threshold) {
     unlike.push(`from the nearest ${neighbour.toFixed(3)} ${limit(checks.neighbours, 3)}`);
   }
-  const remarks = uprightScore(evidence.pixels, checks.upright) < 0 && !noScan ? [TURNED] : [];
+  const remarks = uprightScore(pixels, checks.upright) < 0 && !noScan ? [TURNED] : [];
   let reach = 1;
   if (unlike.length && !noScan) {
-    const times = Math.max(distance / limits.threshold, neighbour / checks.neighbours.threshold);
     const siteLimit = site ? `this site's scans: ${times.toFixed(2)} times that, limit ${site.reach.toFixed(2)}` : "";
-    if (site && times <= site.reach && hasEcho(evidence.pixels, checks)) {
+    const hasEcho = (grain === null || grain >= checks.grain) && dark <= SILENT;
+    if (site && times <= site.reach && hasEcho) {
       reach = site.reach;
       remarks.push(`${CAUSES.UNLIKE_TRAINING}: distance ${unlike.join("; ")}; like ${siteLimit}`);
     } else {
@@ -115,34 +118,18 @@ export const isBreastUltrasound = ({ causes }, { trust: { checks } }) =>
   checks.kind === BREAST_ULTRASOUND && !causes.includes(CAUSES.OTHER_KIND);
 
 /** What besides its distance shows that an image is no ultrasound scan; empty where nothing does. */
-function whyNoScan(pixels, distance, { threshold, checks }) {
-  const least = checks.grain;
-  if (distance > threshold && least !== null) {
-    const grain = flatness(pixels);
-    if (grain < least) {
-      const found = `(${grain.toFixed(2)}, least ${least.toFixed(2)})`;
-      return `, and its grain does not lie flat as speckle does ${found}`;
-    }
+function whyNoScan({ colour, distance, grain }, { threshold, checks }) {
+  if (colour > checks.colour) return `, and ${inPercent(colour)} of it is coloured, of scans ${inPercent(checks.colour)} at most`;
+  if (distance > threshold && grain !== null && grain < checks.grain) {
+    return `, and its grain does not lie flat as speckle does (${grain.toFixed(2)}, least ${checks.grain.toFixed(2)})`;
   }
   return distance > checks.foreign ? `, no scan beyond ${checks.foreign.toFixed(1)}` : "";
 }
 
-/** How much of an image is coloured, where no training image had as much; else empty. */
-function whyColoured(pixels, { colour: limit }) {
-  const share = colouredShare(pixels);
-  return share > limit ? `, and ${inPercent(share)} of it is coloured, of scans ${inPercent(limit)} at most` : "";
-}
-
-/** Whether speckle lies in all of an image, as far as its kind has any. */
-function hasEcho(pixels, { grain }) {
-  return (grain === null || flatness(pixels) >= grain) && darkColumns(pixels) <= SILENT;
-}
-
 /** What is wrong with the scan itself. */
-function scanFaults({ pixels, quality }, { trust: { checks }, quality: bands }) {
+function scanFaults(dark, quality, { trust: { checks }, quality: bands }) {
   const poor = Object.entries(POOR).filter(([name, part]) => quality[name] < part * bands[name]?.low);
   const faults = poor.map(([name]) => METRICS[name].low);
-  const dark = darkColumns(pixels);
   if (dark > checks.contact) faults.push(`out of contact: ${inPercent(dark)} of the columns without echo`);
   const white = quality.saturated;
   if (white > checks.white) faults.push(`overexposed: ${inPercent(white)} of the pixels white`);
@@ -152,9 +139,7 @@ function scanFaults({ pixels, quality }, { trust: { checks }, quality: bands }) 
 /** As Python rounds: half to even. */
 const inPercent = (share) => `${toEven(100 * share)}%`;
 
-function limit({ threshold }, digits) {
-  return `(limit ${threshold.toFixed(digits)})`;
-}
+const limit = ({ threshold }, digits) => `(limit ${threshold.toFixed(digits)})`;
 
 /** Why to abstain, by the bundle's policy, at the most probable class's probability; empty if not. */
 export function whyAbstain({ causes, reasons }, probability, manifest) {

@@ -198,31 +198,20 @@ def _wrapped(text: str, font: Any, width: int) -> Iterator[str]:
     yield line
 
 
-class OverlayFolder:
-    """The folder of the pictures: ``STEM-overlay.png``, or ``STEM-2-overlay.png`` for a second file of that stem."""
+def choose_targets(folder: Path, files: Sequence[str], chosen: dict[str, Path]) -> None:
+    """Add each further file's picture to ``chosen``: ``STEM-overlay.png``, or ``STEM-2-overlay.png`` for a second STEM.
 
-    def __init__(self, folder: Path) -> None:
-        """Make the folder if needed, and check that it can be written."""
-        self._folder = folder
-        self._chosen: dict[str, Path] = {}
-        self._taken: set[str] = set()
-        atomic.prepare_folder(folder)
-
-    def reserve(self, files: Sequence[str]) -> None:
-        """Choose names for more files' pictures, in this order; a file keeps the name it has."""
-        for file in files:
-            if file in self._chosen:
-                continue
-            stem, number = atomic.safe_name(Path(file).stem), 1
-            name = f"{stem}-overlay.png"
-            while name.casefold() in self._taken:  # some file systems ignore case
-                number += 1
-                name = f"{stem}-{number}-overlay.png"
-            self._taken.add(name.casefold())
-            target = self._chosen[file] = self._folder / name
-            if target.exists() and _MARK.encode() not in file_kinds.first_bytes(target, _OPENING):
-                raise SonoforgeError(f"{target}: exists and is not an overlay; choose another folder")
-
-    def target(self, file: str) -> Path:
-        """Return where the picture of a file goes."""
-        return self._chosen[file]
+    Raises:
+        SonoforgeError: The folder has a file of that name that is not such a picture.
+    """
+    taken = {target.name.casefold() for target in chosen.values()}  # some file systems ignore case
+    for file in (file for file in files if file not in chosen):
+        stem, number = atomic.safe_name(Path(file).stem), 1
+        name = f"{stem}-overlay.png"
+        while name.casefold() in taken:
+            number += 1
+            name = f"{stem}-{number}-overlay.png"
+        taken.add(name.casefold())
+        target = chosen[file] = folder / name
+        if target.exists() and _MARK.encode() not in file_kinds.first_bytes(target, _OPENING):
+            raise SonoforgeError(f"{target}: exists and is not an overlay; choose another folder")

@@ -63,9 +63,6 @@ class ClassifyConfig(AnswerSettings):
     workers: int = workers_option()
 
 
-_OF_FILES = "paths overlay html csv resume sr sc anonymous watch recursive"  # files that exist already
-
-
 @dataclass(frozen=True)
 class ListenConfig:
     """Settings of ``sonoforge listen``."""
@@ -101,7 +98,8 @@ class ListenConfig:
         ClassifyConfig(),
         title="the answers",
         flags="bundle prevalence sensitivity abstain",
-        without=_OF_FILES.split(),
+        # Of files that exist already.
+        without=("paths", "overlay", "html", "csv", "resume", "sr", "sc", "anonymous", "watch", "recursive"),
     )
 
 

@@ -19,7 +19,6 @@ from sonoforge.runtime.inference.clips import Answer, answer_file
 from sonoforge.runtime.settings import ClassifyConfig
 
 if TYPE_CHECKING:
-    from sonoforge.runtime.explanations import OverlayFolder
     from sonoforge.runtime.inference.classifier import Classifier
     from sonoforge.runtime.pages.answer_page import AnswerPage
 
@@ -51,12 +50,8 @@ class Answering:
         self._repeats = None if alone else Repeats()
         self._sweeps = Sweeps()
         self._fingerprints: dict[str, Fingerprint] = {}
-        self._overlays: OverlayFolder | None = None
-        if extras.overlay:
-            from sonoforge.runtime.explanations import OverlayFolder  # noqa: PLC0415 - only with --overlay
-
-            self._overlays = OverlayFolder(Path(extras.overlay))
-        for folder in filter(None, (extras.sr, extras.sc)):
+        self._overlays: dict[str, Path] = {}  # pictures by the name of their file
+        for folder in filter(None, (extras.overlay, extras.sr, extras.sc)):
             prepare_folder(Path(folder))
 
     def name(self, files: Sequence[str]) -> dict[str, str]:
@@ -71,8 +66,11 @@ class Answering:
             from sonoforge.runtime.images.inputs import pseudonyms  # noqa: PLC0415 - only with --anonymous
 
             names = pseudonyms(files, {STDIN: self._input}, self._seen)
-        if self._overlays:
-            self._overlays.reserve([names[file] for file in files if file not in self.failures])
+        if self._extras.overlay:
+            from sonoforge.runtime.explanations import choose_targets  # noqa: PLC0415 - only with --overlay
+
+            usable = [names[file] for file in files if file not in self.failures]
+            choose_targets(Path(self._extras.overlay), usable, self._overlays)
         self._names.update(names)
         return names
 
@@ -126,8 +124,8 @@ class Answering:
         """Write a picture, report or capture of an answer; return its path."""
         from sonoforge.runtime.explanations import draw, png  # noqa: PLC0415 - only if asked for
 
-        if self._overlays and key == "overlay":
-            target = self._overlays.target(self._names[file])
+        if key == "overlay":
+            target = self._overlays[self._names[file]]
             write_bytes(target, png(draw(answered.picture(), answered.result), answered.result))
             return target
         from sonoforge.runtime.images.dicom import derived_objects  # noqa: PLC0415 - only for DICOM
