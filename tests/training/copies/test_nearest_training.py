@@ -10,7 +10,7 @@ from scipy import ndimage, stats
 
 from scans import draw_scan
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.training.copies.nearest_training import data_copying, nearest_other_group, nearest_training
+from sonoforge.training.copies.nearest_training import data_copying, nearest_training
 
 Pixels = NDArray[np.uint8]
 
@@ -33,12 +33,12 @@ def test_nearest_agrees_with_a_slow_search_pair_by_pair() -> None:
         best = min(options)
         assert found.distance[number] == pytest.approx(best[0], abs=1e-5)
         assert (found.training_index[number], found.mirrored[number]) == best[1:]
-    others = nearest_other_group(training, np.array([0, 0, 1, 2, 2]))
+    others = nearest_training(training, training, groups=np.array([0, 0, 1, 2, 2]))
     for number in range(5):
         allowed = [other for other in range(5) if [0, 0, 1, 2, 2][other] != [0, 0, 1, 2, 2][number]]
         expected = nearest_training(training[number : number + 1], training[allowed])
         assert others.distance[number] == pytest.approx(expected.distance[0], abs=1e-6)
-        assert others.training_index[number] == allowed[expected.training_index[0]]
+        assert others.training_index[number] == allowed[expected.training_index[0, 0]]
 
 
 def test_sizes_and_channels_need_not_agree_but_thumbnails_must() -> None:
@@ -53,7 +53,7 @@ def test_an_image_without_detail_is_no_copy_of_anything() -> None:
     blank = np.full((2, 64, 64, 1), 80, np.uint8)
     scan = draw_scan(0, 64)[None, :, :, None]
     with np.errstate(all="raise"):
-        assert nearest_training(blank, np.concatenate([blank, scan])).distance.tolist() == [1.0, 1.0]
+        assert nearest_training(blank, np.concatenate([blank, scan])).distance.tolist() == [[1.0], [1.0]]
 
 
 def test_data_copying_is_the_z_score_of_mann_and_whitney() -> None:
@@ -73,4 +73,4 @@ def test_data_copying_is_the_z_score_of_mann_and_whitney() -> None:
 def test_one_group_has_no_other() -> None:
     images = np.stack([draw_scan(seed, 32) for seed in range(3)])[..., None]
     with pytest.raises(SonoforgeError, match="one near-duplicate group"):
-        nearest_other_group(images, np.zeros(3, np.int64))
+        nearest_training(images, images, groups=np.zeros(3, np.int64))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from sonoforge.training.evaluation.image_set import Described, ImageSet
-from sonoforge.training.evaluation.measure import make_protocol, protocol_id
+from sonoforge.training.evaluation.measure import EvaluationProtocol, protocol_id
 from sonoforge.training.evaluation.spaces import open_space
 
 
@@ -31,23 +32,9 @@ def _real(seed: int = 0, count: int = 6, source: str = "real", side: int = 16) -
     )
 
 
-SETTINGS = {"neighbours": {"precision": 3}, "kid subsets": 100}
-
-
-def _protocol(real: ImageSet | None = None, **changes: Any) -> dict[str, Any]:
-    values = {
-        "fakes": 8,
-        "spaces": [open_space("pixels")],
-        "settings": SETTINGS,
-        "matched": 3,
-        "repeats": 50,
-        "seed": 0,
-    }
-    values |= changes
-    draws = {name: values[name] for name in ("matched", "repeats", "seed")}
-    return make_protocol(
-        _real() if real is None else real, values["fakes"], values["spaces"], draws, values["settings"]
-    )
+def _protocol(real: ImageSet | None = None, fakes: int = 8, **changes: Any) -> dict[str, Any]:
+    given = {"metrics": (), "spaces": [open_space("pixels")], "lpips": None, "repeats": 50, "seed": 0, **changes}
+    return EvaluationProtocol(**given, cache_folder=None).describe(_real() if real is None else real, fakes)
 
 
 def test_a_protocol_survives_json_and_depends_on_content_not_on_names() -> None:
@@ -73,13 +60,11 @@ def _tied() -> ImageSet:
         (lambda: _protocol(_real(count=7)), "number of real images"),
         (lambda: _protocol(_tied()), "real groups"),
         (lambda: _protocol(fakes=9), "number of generated images"),
-        (lambda: _protocol(matched=2), "matched"),
         (lambda: _protocol(repeats=10), "repeats"),
         (lambda: _protocol(seed=1), "seed"),
         (lambda: _protocol(spaces=[open_space("bundle")]), "spaces"),
         (lambda: _protocol(spaces=[open_space("pixels"), open_space("bundle")]), "spaces"),
-        (lambda: _protocol(settings={"neighbours": {"precision": 5}, "kid subsets": 100}), "neighbours"),
-        (lambda: _protocol(settings={"neighbours": {"precision": 3}}), "kid subsets"),
+        (lambda: _protocol(lpips=SimpleNamespace(name="another network")), "LPIPS"),
         (lambda: {**_protocol(), "versions": {**_protocol()["versions"], "sonoforge": "9"}}, "versions"),
     ],
 )

@@ -55,9 +55,7 @@ def test_pictures_have_the_documented_form(pictures: list[phantom.PhantomImage])
 def test_class_counts_follow_busi_by_largest_remainder() -> None:
     assert phantom.class_counts(780) == (133, 437, 210)
     assert phantom.class_counts(400) == (68, 224, 108)
-    assert phantom.class_counts(10, (1, 1, 1)) == (4, 3, 3)
     assert phantom.class_counts(20) == (4, 11, 5)  # 3.4, 11.2, 5.4: a tie goes to the earlier class
-    assert phantom.class_counts(7, (0, 1, 0)) == (0, 7, 0)
     assert all(sum(phantom.class_counts(n)) == n for n in range(1, 60))
 
 
@@ -108,9 +106,12 @@ def test_marks_do_not_know_the_class() -> None:
     assert 0.3 < np.mean(with_calipers) < 0.7
 
 
-def test_marks_touch_few_pixels_and_can_be_left_out() -> None:
-    plain = [p for k in range(6) for p in phantom.generate_phantom(1, k, seed=1, marks=0)]
-    marked = [p for k in range(6) for p in phantom.generate_phantom(1, k, seed=1, marks=1)]
+def test_marks_touch_few_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    def scans(marked: float) -> list[phantom.PhantomImage]:
+        monkeypatch.setattr(phantom, "MARKED", marked)
+        return [scan for index in range(6) for scan in phantom.generate_phantom(1, index, seed=1)]
+
+    plain, marked = scans(0), scans(1)
     shares = [np.mean(a.pixels != b.pixels) for a, b in zip(plain, marked, strict=True)]
     assert 0 < max(shares) < 0.02
 
@@ -135,13 +136,10 @@ def test_written_set_has_the_layout_of_busi_and_says_that_it_is_synthetic(tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
-def test_writing_refuses_a_folder_that_holds_something_and_weights_that_divide_nothing(tmp_path: Path) -> None:
+def test_writing_refuses_a_folder_that_holds_something(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep")
     with pytest.raises(SonoforgeError, match="choose a new or empty folder"):
         phantom.write_phantom_set(tmp_path, 4, seed=0, size=64)
-    for balance in ((1.0, 1.0), (0.0, 0.0, 0.0)):
-        with pytest.raises(SonoforgeError, match="is not 3 weights"):
-            phantom.write_phantom_set(tmp_path / "set", 4, seed=0, size=64, balance=balance)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 

@@ -122,29 +122,23 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-class PeakMemory:
-    """The result of `measured_memory`."""
-
-    gib: float | None = None  # set at the end; None where it cannot be measured
-
-
 @contextlib.contextmanager
-def measured_memory(device: torch.device) -> Iterator[PeakMemory]:
-    """Measure the peak memory used inside, beyond what was in use before.
+def measured_memory(device: torch.device) -> Iterator[dict[str, float | None]]:
+    """Measure the peak memory used inside, beyond what was in use before: ``gib``, None where it cannot be measured.
 
     On a GPU it counts torch's allocations; on a CPU this process's pages (on Linux only), including its other work.
     """
-    found = PeakMemory()
+    found: dict[str, float | None] = {"gib": None}  # set at the end
     started = reset_peak(device)
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
         yield found
-        found.gib = (torch.cuda.max_memory_allocated(device) - before) / GIB
+        found["gib"] = (torch.cuda.max_memory_allocated(device) - before) / GIB
         return
     yield found
     peak = peak_memory()
     if started is not None and peak is not None:
-        found.gib = (peak - started) / GIB
+        found["gib"] = (peak - started) / GIB
 
 
 def reset_peak(device: torch.device) -> int | None:

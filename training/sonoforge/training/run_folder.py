@@ -5,10 +5,8 @@ A run folder holds ``config.yaml`` (the settings), ``environment.json``, ``log.t
 """
 
 import contextlib
-import csv
 import errno
 import importlib.metadata
-import io
 import json
 import logging
 import platform
@@ -22,6 +20,7 @@ from typing import Any, NamedTuple
 
 from sonoforge.runtime import atomic
 from sonoforge.runtime.atomic import plain, write_json, write_text
+from sonoforge.runtime.csv_tables import csv_text
 from sonoforge.runtime.errors import DAMAGED, SonoforgeError, name_some, refusing
 from sonoforge.training import remote_runs
 
@@ -120,7 +119,7 @@ def _runs(root: Path, name: str) -> list[Path]:
     return sorted(found, key=_number, reverse=True)
 
 
-def _differing(folder: Path, config: Mapping[str, Any], compared: Collection[str]) -> dict[str, str]:
+def differences(folder: Path, config: Mapping[str, Any], compared: Collection[str]) -> dict[str, str]:
     """Say how a run's settings differ, by name; ignore those in `NOT_COMPARED` unless ``compared``."""
     was, now = read_config(folder), plain(config)
     names = [name for name in sorted({*was, *now}) if name not in NOT_COMPARED or name in compared]
@@ -134,14 +133,14 @@ def find_run(
     compared: Collection[str] = (),
     length: Length | None = None,
 ) -> Path | None:
-    """Return the newest run folder with this name and the same settings, finished or not; see `_differing`.
+    """Return the newest run folder with this name and the same settings, finished or not; see `differences`.
 
     Failing that, and given ``length``, return the newest one that is shorter but otherwise the same. Its files are
     fetched if it is at a URL.
     """
     found, others = None, []
     for folder in _runs(root, name):
-        differing = _differing(folder, config, compared)
+        differing = differences(folder, config, compared)
         others.append((folder, differing))
         if not differing:
             found = folder
@@ -183,9 +182,9 @@ def open_run(
     if resume:
         folder = find_run(root, name, config, compared, length)
         if folder is not None:
-            changes = differences(folder, config, length)
-            if changes:
-                log.info("going on with the shorter run %s: %s", folder, changes)
+            if changes := differences(folder, config, compared):
+                said = name_some(f"{key} was {how}" for key, how in changes.items())
+                log.info("going on with the shorter run %s: %s", folder, said)
             else:
                 log.info("%s %s", "already finished:" if is_finished(folder) else "resuming", folder)
             return folder
@@ -195,7 +194,7 @@ def open_run(
         before = [
             f"; {other.name} had " + name_some(f"{key} {how}" for key, how in found.items())
             for other in _runs(root, name)
-            if other != folder and (found := _differing(other, config, compared))
+            if other != folder and (found := differences(other, config, compared))
         ]
         suffix = f" (nothing to resume: no earlier run with these settings{before[0] if before else ''})"
     log.info("run folder %s%s", folder, suffix)
@@ -211,13 +210,6 @@ def check_disk(root: Path, needed: Mapping[str, int]) -> str:
     if total > free:
         raise SonoforgeError(f"{root}: this run writes {said}; make room, or choose another --out")
     return said
-
-
-def differences(folder: Path, config: Mapping[str, Any], length: Length | None) -> str:
-    """Say how a run's length differs from these settings'; empty if it does not."""
-    was, now = read_config(folder), plain(config)
-    names = [name for name in (length.names if length else ()) if was.get(name) != now.get(name)]
-    return ", ".join(f"{name} {was.get(name)}, now {now.get(name)}" for name in names)
 
 
 def lengthen(folder: Path, config: Mapping[str, Any], length: Length) -> None:
@@ -334,8 +326,4 @@ def log_to(folder: Path) -> Iterator[None]:
 
 def write_table(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows as a CSV file; missing values stay empty."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, stream.getvalue())
+    write_text(path, csv_text([columns, *([row.get(column) for column in columns] for row in rows)]))

@@ -25,30 +25,37 @@ Groups = NDArray[np.int64]
 
 
 class Nearest(NamedTuple):
-    """The nearest training image of each of N images."""
+    """The k nearest training images of each of N images, nearest first."""
 
-    # (N,) float64, 0 (a copy) to 2; 1 where either has no detail. `nearest_few` gives (N, k) of all three.
-    distance: NDArray[np.float64]
-    training_index: NDArray[np.int64]  # (N,) int64, its place among the training images
-    mirrored: NDArray[np.bool_]  # (N,) bool, True where the training image's mirror image is nearer
-
-
-def nearest_training(images: Pixels, training: Pixels) -> Nearest:
-    """Find the nearest of the training images (M, S', S', C') for each image (N, S, S, C) uint8, C = 1 or 3."""
-    return Nearest._make(field[:, 0] for field in nearest_few(images, training, 1))
+    distance: NDArray[np.float64]  # (N, k) float64, 0 (a copy) to 2; 1 where either has no detail
+    training_index: NDArray[np.int64]  # (N, k) int64, its place among the training images
+    mirrored: NDArray[np.bool_]  # (N, k) bool, True where the training image's mirror image is nearer
 
 
-def nearest_few(images: Pixels, training: Pixels, count: int) -> Nearest:
-    """Find the ``count`` nearest training images of each of N images, nearest first: fields (N, count)."""
-    return _nearest(copy_vectors(images), copy_vectors(training), count)
+def nearest_training(images: Pixels, training: Pixels, count: int = 1, groups: Groups | None = None) -> Nearest:
+    """Find the ``count`` nearest of the training images (M, S', S', C') for each image (N, S, S, C) uint8, C = 1 or 3.
 
+    With near-duplicate groups (M,), the images are the training images, and only those of other groups count.
 
-def nearest_other_group(training: Pixels, groups: Groups) -> Nearest:
-    """Find, for each training image, the nearest training image of another of the near-duplicate groups (M,)."""
-    if len(np.unique(groups)) < 2:
+    Raises:
+        SonoforgeError: All training images are in one group.
+    """
+    if groups is not None and len(np.unique(groups)) < 2:
         raise SonoforgeError("copy test: all training images are in one near-duplicate group; add held-out real images")
-    vectors = copy_vectors(training)
-    return Nearest._make(field[:, 0] for field in _nearest(vectors, vectors, 1, groups))
+    vectors, known = copy_vectors(images), copy_vectors(training)
+    side, parts = math.isqrt(known.shape[1]), []
+    mirror = np.ascontiguousarray(known.reshape(-1, side, side)[:, :, ::-1]).reshape(known.shape)
+    for start in range(0, max(len(vectors), 1), _BLOCK):  # block by block to save memory
+        rows = slice(start, start + _BLOCK)
+        plain, flipped = vectors[rows] @ known.T, vectors[rows] @ mirror.T
+        best = np.maximum(plain, flipped)
+        if groups is not None:
+            best[groups[rows, None] == groups[None, :]] = -np.inf
+        index = np.argsort(-best, axis=1, kind="stable")[:, :count]
+        # Rounding may leave a correlation of 1 + 1e-7.
+        distance = np.maximum(1.0 - np.take_along_axis(best, index, 1), 0.0).astype(np.float64)
+        parts.append((distance, index, np.take_along_axis(flipped > plain, index, 1)))
+    return Nearest._make(np.concatenate(fields) for fields in zip(*parts, strict=True))
 
 
 def data_copying(generated: NDArray[np.float64], real: NDArray[np.float64]) -> float:
@@ -72,23 +79,6 @@ def copy_vectors(images: Pixels) -> Vectors:
         small = np.stack([cv2.resize(own, (side, side), interpolation=cv2.INTER_AREA) for own in grey])
         parts.append(fine_detail(small).reshape(len(grey), -1).astype(np.float32))
     return np.concatenate(parts)
-
-
-def _nearest(vectors: Vectors, training: Vectors, count: int, groups: Groups | None = None) -> Nearest:
-    """Compare (N, D) with (M, D) vectors, block by block to save memory; with groups, both are one set."""
-    side, parts = math.isqrt(training.shape[1]), []
-    mirror = np.ascontiguousarray(training.reshape(-1, side, side)[:, :, ::-1]).reshape(training.shape)
-    for start in range(0, max(len(vectors), 1), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        plain, flipped = vectors[rows] @ training.T, vectors[rows] @ mirror.T
-        best = np.maximum(plain, flipped)
-        if groups is not None:
-            best[groups[rows, None] == groups[None, :]] = -np.inf
-        index = np.argsort(-best, axis=1, kind="stable")[:, :count]
-        # Rounding may leave a correlation of 1 + 1e-7.
-        distance = np.maximum(1.0 - np.take_along_axis(best, index, 1), 0.0).astype(np.float64)
-        parts.append((distance, index, np.take_along_axis(flipped > plain, index, 1)))
-    return Nearest._make(np.concatenate(fields) for fields in zip(*parts, strict=True))
 
 
 _SMOOTH = 1 / 16  # of the side; half the scale of the layers that unrelated breast scans share

@@ -26,13 +26,7 @@ from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.distances.halves import Indices, draw_halves, summarise
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.copies.generated import find_copies
-from sonoforge.training.copies.nearest_training import (
-    Nearest,
-    data_copying,
-    nearest_few,
-    nearest_other_group,
-    nearest_training,
-)
+from sonoforge.training.copies.nearest_training import Nearest, data_copying, nearest_training
 from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.devices import one_thread
 from sonoforge.training.evaluation.image_set import HeldOut, ImageSet
@@ -72,36 +66,25 @@ class EvaluationProtocol:
         Raises:
             SonoforgeError: There are too few images for two halves.
         """
-        matched = matched_size(real.groups, fakes, self.repeats, self.seed)
-        draws = {"matched": matched, "repeats": self.repeats, "seed": self.seed}
-        return make_protocol(real, fakes, self.spaces, draws, metric_settings(self.lpips))
-
-
-def make_protocol(
-    real: ImageSet, fakes: int, spaces: Sequence[Space], draws: Mapping[str, int], settings: Mapping[str, Any]
-) -> Protocol:
-    """Collect everything the figures depend on.
-
-    ``draws`` are ``matched`` (images per set), ``repeats`` (pairs of halves) and ``seed``; ``settings`` maps each
-    metric's name to its settings.
-    """
-    side, channels = real.pixels.shape[2:]
-    values = {
-        "number of real images": len(real),
-        "number of generated images": fakes,
-        "image size": side,
-        "channels": channels,
-        "resize of real images": real.resize,
-        **draws,
-        "real images": real.fingerprint,
-        "real groups": hashlib.sha256(real.groups.astype("<i8").tobytes()).hexdigest()[:_ID],
-        "spaces": [dict(space.protocol) for space in spaces],
-        **settings,
-        # Without the part after a plus sign: CPU and GPU builds of torch are one version.
-        "versions": {name: found.partition("+")[0] for name, found in package_versions(_PACKAGES).items()},
-    }
-    protocol: Protocol = plain(values)
-    return protocol
+        side, channels = real.pixels.shape[2:]
+        values = {
+            "number of real images": len(real),
+            "number of generated images": fakes,
+            "image size": side,
+            "channels": channels,
+            "resize of real images": real.resize,
+            "matched": matched_size(real.groups, fakes, self.repeats, self.seed),
+            "repeats": self.repeats,
+            "seed": self.seed,
+            "real images": real.fingerprint,
+            "real groups": hashlib.sha256(real.groups.astype("<i8").tobytes()).hexdigest()[:_ID],
+            "spaces": [dict(space.protocol) for space in self.spaces],
+            **metric_settings(self.lpips),
+            # Without the part after a plus sign: CPU and GPU builds of torch are one version.
+            "versions": {name: found.partition("+")[0] for name, found in package_versions(_PACKAGES).items()},
+        }
+        protocol: Protocol = plain(values)
+        return protocol
 
 
 def protocol_id(protocol: Mapping[str, Any]) -> str:
@@ -234,16 +217,15 @@ def find_tested_copies(real: ImageSet, fake: ImageSet, held_out: HeldOut | None,
     else:
         groups, calibrating = held_out.trained, (held_out.images.pixels, held_out.groups)
     found = find_copies(fake.pixels, real.pixels, groups, calibrating, seed=seed)
-    distance = nearest_training(fake.pixels, real.pixels).distance
+    distance = nearest_training(fake.pixels, real.pixels).distance[:, 0]
     if calibrating is None:
-        compared = nearest_other_group(real.pixels, groups).distance
+        compared = nearest_training(real.pixels, real.pixels, groups=groups).distance[:, 0]
     else:
-        compared = nearest_training(calibrating[0], real.pixels).distance
+        compared = nearest_training(calibrating[0], real.pixels).distance[:, 0]
     score = np.where(found.best.score > found.test["threshold"], found.best.score, 0.0)
     order = np.lexsort((distance, -score))  # copies first, then those nearest to a training image
     shown, flagged = order[:SHOWN_COPIES], order[: found.test["copies"]]
-    few = nearest_few(fake.pixels[shown], real.pixels, SHOWN_NEAREST)
-    few = Nearest(few.distance.copy(), few.training_index.copy(), few.mirrored.copy())
+    few = nearest_training(fake.pixels[shown], real.pixels, SHOWN_NEAREST)
     for row, index in enumerate(shown.tolist()):  # of a copy, the training image that it matches comes first
         if score[index] > 0:
             matched = int(found.best.training_index[index])

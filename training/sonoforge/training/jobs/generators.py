@@ -130,7 +130,7 @@ def work(config: GanTrainConfig, *, show_progress: bool = True) -> GeneratorRun:
             if fitted is None:
                 return GeneratorRun(folder, None, None, bool(settings.measured), {})
             training = fitted
-        if run_folder.differences(folder, values, length):
+        if run_folder.differences(folder, values, identity["compared"]):
             newest_checkpoint(folder, training, resume=True)  # refuses what cannot be made longer
             run_folder.lengthen(folder, values, length)
         device = device_name(find_device(config.device))

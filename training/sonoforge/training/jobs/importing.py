@@ -127,7 +127,7 @@ def _check_manifests(folder: Path) -> None:
 def _simulate(config: DataImportConfig, out: str) -> Record:
     asked = config.phantom
     start = time.perf_counter()
-    written = write_phantom_set(out, asked.images, asked.seed, asked.size, asked.balance, asked.marks)
+    written = write_phantom_set(out, asked.images, asked.seed, asked.size)
     return {
         "folder": out,
         **written._asdict(),

@@ -9,7 +9,7 @@ never a shortcut.
 
 import csv
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -191,9 +191,9 @@ class WrittenSet(NamedTuple):
     groups: int
 
 
-def class_counts(count: int, balance: Sequence[float] = BALANCE) -> tuple[int, ...]:
+def class_counts(count: int) -> tuple[int, ...]:
     """Return the pictures of each class by largest remainders; ties go to the earlier class."""
-    exact = [count * share / sum(balance) for share in balance]
+    exact = [count * share / sum(BALANCE) for share in BALANCE]
     counts = [math.floor(number) for number in exact]
     by_remainder = sorted(range(len(exact)), key=lambda label: round(counts[label] - exact[label], 9))
     for label in by_remainder[: count - sum(counts)]:
@@ -201,7 +201,7 @@ def class_counts(count: int, balance: Sequence[float] = BALANCE) -> tuple[int, .
     return tuple(counts)
 
 
-def generate_phantom(label: int, index: int, seed: int, size: int = 256, marks: float = MARKED) -> list[PhantomImage]:
+def generate_phantom(label: int, index: int, seed: int, size: int = 256) -> list[PhantomImage]:
     """Return the two or three frames of one phantom of a class; (seed, index) is the only source of randomness.
 
     All frames show the same tissue and lesion under the same scanner.  The probe has moved, so the speckle is new, and
@@ -211,7 +211,7 @@ def generate_phantom(label: int, index: int, seed: int, size: int = 256, marks: 
     phantom_seed, *frame_seeds = root.spawn(4)
     rng = np.random.default_rng(phantom_seed)
     frames = int(rng.integers(2, 4))
-    marked = rng.random() < marks
+    marked = rng.random() < MARKED
     scanner = draw_scanner(rng)
     tissue = build_tissue(label, size, rng)
     images = []
@@ -229,29 +229,21 @@ def generate_phantom(label: int, index: int, seed: int, size: int = 256, marks: 
     return images
 
 
-def generate_phantom_set(
-    count: int, seed: int, size: int = 256, balance: Sequence[float] = BALANCE, marks: float = MARKED
-) -> Iterator[PhantomImage]:
+def generate_phantom_set(count: int, seed: int, size: int = 256) -> Iterator[PhantomImage]:
     """Generate a data set picture by picture, class after class, in the order of `CLASSES`.
 
     The same arguments give the same pixels, bit for bit, on one installation.
 
-    Sides are 64 to 1024 pixels, ``marks`` is the share of phantoms with burned-in marks.
+    Sides are 64 to 1024 pixels.
 
     Yields:
         `count` pictures; the last phantom of a class may show fewer frames than the others.
-
-    Raises:
-        SonoforgeError: The balance has the wrong number of weights, or none above 0.
     """
-    if len(balance) != len(CLASSES) or min(balance) < 0 or not 0 < sum(balance) < math.inf:
-        shown = ",".join(map(str, balance))
-        raise SonoforgeError(f"balance: {shown} is not {len(CLASSES)} weights such as 17,56,27")
     index = 0
-    for label, wanted in enumerate(class_counts(count, balance)):
+    for label, wanted in enumerate(class_counts(count)):
         made = 0
         while made < wanted:
-            frames = generate_phantom(label, index, seed, size, marks)[: wanted - made]
+            frames = generate_phantom(label, index, seed, size)[: wanted - made]
             yield from frames
             made += len(frames)
             index += 1
@@ -264,14 +256,7 @@ def _png(pixels: NDArray[np.uint8], about: str) -> bytes:
     return encoded(Image.fromarray(pixels), pnginfo=text, compress_level=3)
 
 
-def write_phantom_set(
-    folder: Path | str,
-    count: int,
-    seed: int,
-    size: int = 256,
-    balance: Sequence[float] = BALANCE,
-    marks: float = MARKED,
-) -> WrittenSet:
+def write_phantom_set(folder: Path | str, count: int, seed: int, size: int = 256) -> WrittenSet:
     """Write the data set of `generate_phantom_set` in the layout of BUSI, with its groups, to a new or empty folder.
 
     Pictures are ``<class>/<class> (N).png`` with ``<class>/<class> (N)_mask.png`` beside each, N from 1; normal
@@ -279,12 +264,12 @@ def write_phantom_set(
     synthetic. The folder only appears under its name once complete.
 
     Raises:
-        SonoforgeError: The folder is not empty or cannot be written, or an argument is outside its range.
+        SonoforgeError: The folder is not empty or cannot be written.
     """
     root = Path(folder)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise SonoforgeError(f"{root}: already holds files; choose a new or empty folder")
-    images = generate_phantom_set(count, seed, size, balance, marks)
+    images = generate_phantom_set(count, seed, size)
     # One rename publishes the set: hundreds of single fsyncs would cost more than the simulation.
     with replacing_folder(root, durable=False, new=True) as temporary:
         return _write_all(temporary, images, f"seed {seed}, {FIELD_MM:g} mm over {size} pixels")

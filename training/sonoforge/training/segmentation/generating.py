@@ -89,7 +89,7 @@ def train_generator(task: experiment.FoldTask) -> str:
         if not is_finished(folder):
             with measured_memory(find_device(task.experiment.device)) as memory:
                 train_gan(training, folder, resume=True)
-            write_json(folder / MEMORY, {"gib": memory.gib})
+            write_json(folder / MEMORY, memory)
     return task.name
 
 

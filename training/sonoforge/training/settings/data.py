@@ -7,7 +7,6 @@ from sonoforge.training.data.cache import CacheSettings
 from sonoforge.training.data.collections.importing import ImportSettings
 from sonoforge.training.data.data_option import data_option, groups_option, phantom_images
 from sonoforge.training.data.readers import reader_names
-from sonoforge.training.phantom import BALANCE, CLASSES, MARKED
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,6 @@ class PhantomSettings:
     images: int = option(400, help="number of images", limits=(1, None))
     seed: int = option(0, help="random seed; the same seed gives the same pixels", limits=(0, None))
     size: int = option(256, help="height and width in pixels; images show 40 mm", limits=(64, 1024))
-    balance: tuple[float, ...] = option(BALANCE, help="weights of " + ", ".join(CLASSES), limits=(0, None))
-    marks: float = option(MARKED, help="share of images with burned-in calipers, ruler or text", limits=(0, 1))
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def main(config: DataImportConfig) -> Outcome:
         return Outcome(result, f"sonoforge data audit --data {folder}" + ":CLASS" * config.pictures.multilabel)
     total, seconds = config.phantom.images, result["seconds"]
     if missing := [name for name, number in images.items() if not number]:
-        log.warning("no image of class %s: raise --images or change phantom.balance", ", ".join(missing))
+        log.warning("no image of class %s: raise --images", ", ".join(missing))
     say("%s: %d pictures (%s) of %d phantoms", result["folder"], total, counts, result["groups"])
     say("%.1f s, %.0f pictures a second with writing", seconds, total / seconds)
     return Outcome(result, f"sonoforge run --data {folder}")
