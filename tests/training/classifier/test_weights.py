@@ -15,13 +15,12 @@ from torch import nn
 import bundle_factory as factory
 from sonoforge.export.bundle.classifier import read_network
 from sonoforge.export.formats.onnx_graph import run_torch
-from sonoforge.models.backbones import library_network
+from sonoforge.models.backbones import library_network, load_plain
 from sonoforge.models.mobilenetv2 import import_torchvision, mobilenet_v2
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.backbone import Network
 from sonoforge.training.classifier.initial_weights import (
-    apply_backbone,
     choose_weights,
     load_backbone,
     weights_digest,
@@ -51,7 +50,7 @@ def test_file_in_half_precision_is_widened_and_loaded(tmp_path: Path) -> None:
     save_file({k: v.half() if v.is_floating_point() else v for k, v in source.state_dict().items()}, path)
     backbone = load_backbone(str(path), NO_IMAGES)
     net = mobilenet_v2(3)
-    apply_backbone(net, backbone)
+    load_plain(net, backbone.state)
     kernel = net.features[5].conv[0][0].weight
     assert kernel.dtype == torch.float32
     assert torch.equal(kernel, source.features[5].conv[0][0].weight.half().float())
@@ -141,7 +140,7 @@ def test_shipped_backbone_computes_what_the_bundle_does_in_one_look() -> None:
     shipped = read_network(open_bundle(None))
     shipped.look, shipped.outlines = None, nn.ModuleList()
     net = mobilenet_v2(3).eval()
-    apply_backbone(net, load_backbone("shipped", NO_IMAGES))
+    load_plain(net, load_backbone("shipped", NO_IMAGES).state)
     images = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         both = (images, images.flip(3)) if shipped.mirror else (images,)
@@ -152,7 +151,7 @@ def test_shipped_backbone_computes_what_the_bundle_does_in_one_look() -> None:
 def test_of_shipped_weights_the_last_layer_is_taken_for_the_same_classes_alone() -> None:
     own = replace(NO_IMAGES, dataset=replace(NO_IMAGES.dataset, classes=open_bundle(None).classes))
     net, fresh = mobilenet_v2(3), mobilenet_v2(3).classifier[1].weight
-    apply_backbone(net, load_backbone("shipped", own))
+    load_plain(net, load_backbone("shipped", own).state)
     shipped = read_network(open_bundle(None))
     assert torch.equal(net.classifier[1].weight, shipped.linears[0].weight)
     assert not torch.equal(net.classifier[1].weight, fresh)

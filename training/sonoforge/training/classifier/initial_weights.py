@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sonoforge.models.backbones import is_torchvision, load_plain, plain_state
+from sonoforge.models.backbones import is_torchvision, plain_state
 from sonoforge.models.mobilenetv2 import import_torchvision, load_folded, mobilenet_v2, restore_batch_norm
 from sonoforge.runtime.bundle.classification import BREAST_ULTRASOUND, ClassifierManifest
 from sonoforge.runtime.bundle.manifest import ArrayKind
@@ -214,8 +214,3 @@ def _network_of(bundle: Bundle[ClassifierManifest], cache: ImageCache, digest: s
     which, by = ("shipped bundle", "") if bundle.is_shipped else (f"bundle {bundle.path.name}:", " as it states,")
     source = f"{which} {bundle.manifest.title} (trained on {data},{by} {digest})"
     return Backbone(state, source, digest)
-
-
-def apply_backbone(net: Any, backbone: Backbone) -> None:
-    """Load initial weights, which fit the network, leaving other layers unchanged."""
-    load_plain(net, backbone.state)

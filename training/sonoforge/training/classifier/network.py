@@ -10,12 +10,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sonoforge.models.backbones import load_plain
 from sonoforge.models.mobilenetv2 import run_twice
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.classifier.augmentation import VARIANTS, Pixels, augment
 from sonoforge.training.classifier.backbone import Network, outline
-from sonoforge.training.classifier.initial_weights import Backbone, apply_backbone
+from sonoforge.training.classifier.initial_weights import Backbone
 from sonoforge.training.classifier.settings import ClassifierSettings
 
 
@@ -55,7 +56,7 @@ INFERENCE_BATCH = 32
 def build_network(classes: int, backbone: Backbone, seed: int, device: torch.device) -> Any:
     """Build the network with the backbone's weights; the rest is drawn from ``seed``."""
     net = backbone.network.build(classes, seed)
-    apply_backbone(net, backbone)
+    load_plain(net, backbone.state)
     return net.to(device=device, memory_format=torch.channels_last)
 
 

@@ -51,11 +51,6 @@ class Arm:
         """Whether it adds images of trained generators."""
         return self.fill in ("gan", "shuffled")
 
-    @property
-    def fills_small_classes(self) -> bool:
-        """Whether it only fills classes up to the largest."""
-        return bool(self.fill) and not self.all_classes
-
 
 ARMS: dict[str, Arm] = {
     "real": Arm("real images (System 1)"),
@@ -208,7 +203,8 @@ def for_classes(option: str, arms: Sequence[str], classes: Sequence[str], counts
                 "it out"
             )
         stem = re.split(f"[{_DOSE}{SHARE_MARK}]", name)[0]
-        chosen.append(name.replace(stem, stem + _ALL, 1) if arm.fills_small_classes else name)
+        fills_up = arm.fill and not arm.all_classes
+        chosen.append(name.replace(stem, stem + _ALL, 1) if fills_up else name)
         if chosen[-1] != name:
             log.info("classes of equal size (%s): %s adds images to all of them, as %s", found, name, chosen[-1])
     if len(set(chosen)) < len(chosen):

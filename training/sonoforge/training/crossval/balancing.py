@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import split_masks
@@ -149,7 +148,7 @@ def _draw(
         asked = label if int(generator.classes) else None  # type: ignore[arg-type]
         drawn = sample(generator, count, derive_seed(seed, f"samples {label}"), asked)
         own, own_masks = split_masks(drawn, image_channels)
-        pixels[labels == label] = [_resized(image, side) for image in own]
+        pixels[labels == label] = prepare_images(own, side, 3)
         masks += [] if own_masks is None else [own_masks]
     together = np.concatenate(masks) if masks else None
     return LabelledImages(
@@ -162,11 +161,6 @@ def _draw(
 
 def _labels(counts: Mapping[int, int], images: LabelledImages) -> NDArray[np.int64]:
     return np.concatenate([np.full(count, label, np.int64) for label, count in counts.items()] or [images.labels[:0]])
-
-
-def _resized(image: Pixels, side: int) -> Pixels:
-    grey = image[..., 0] if image.shape[-1] == 1 else image
-    return np.asarray(Image.fromarray(grey).convert("RGB").resize((side, side), Image.Resampling.BILINEAR))
 
 
 def balance(arm: Arm, images: LabelledImages, job: GeneratorJob) -> LabelledImages | None:

@@ -87,7 +87,7 @@ def _results(
         arm: [[fold for fold in folds if (fold.arm, fold.seed) == (arm, seed)] for seed in settings.seeds]
         for arm in settings.arms
     }
-    results = {
+    return {
         "data": cache.dataset.name,
         "classes": list(classes),
         "class_counts": cache.class_counts,
@@ -105,7 +105,6 @@ def _results(
         "never_right": evaluation["never_right"],
         "split": split,
     }
-    return results
 
 
 def _run_missing(tasks: Sequence[FoldTask], nested: NestedFolds, workers: Workers) -> None:

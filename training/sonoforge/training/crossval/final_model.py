@@ -36,7 +36,7 @@ from sonoforge.training.crossval.arms import Arm, find_arm, settings_of_arm
 from sonoforge.training.crossval.balancing import GeneratorJob, balance
 from sonoforge.training.crossval.choices import Choosing, count_chosen_on, describe_choice, of_classifier, with_dose
 from sonoforge.training.crossval.evidence import check_reads, read_folds, read_plans
-from sonoforge.training.crossval.fold_task import NOTE, REMEDY, Indices, MadeFrom, fold_path, open_training
+from sonoforge.training.crossval.fold_task import Indices, fold_path, open_training
 from sonoforge.training.crossval.folds import pool_trust
 from sonoforge.training.crossval.preparation import Prepared
 from sonoforge.training.data.cache import ImageCache
@@ -115,15 +115,6 @@ class Provenance:
     job: ClassifierJob
     generator: GanSettings
     choosing: Choosing | None = None  # the grid of settings chosen inside the folds, and on all images for this model
-
-
-def open_final(run: Path, made: MadeFrom) -> Path:
-    """Return the folder that `train_final` works in, see `fold_task.open_training`."""
-    folder = run / "final"
-    note = folder / NOTE
-    if (run / "model").exists() and not note.is_file():
-        raise SonoforgeError(f"{note}: missing, so it is unknown what the kept model was made from; {REMEDY}")
-    return open_training(folder, made)
 
 
 def train_final(folder: Path, images: LabelledImages, arm: Arm, job: ClassifierJob, generator: GanSettings) -> Trained:
@@ -319,7 +310,7 @@ def train_final_model(folder: Path, prepared: Prepared, results: Record, arm: st
     if "choosing" in made.settings and choice is None:
         raise SonoforgeError(f"{folder}: no settings were chosen on all images; give sonoforge run --final-arm {arm}")
     chosen = choice["settings"] if choice else {}
-    final = open_final(folder, made)
+    final = open_training(folder / "final", made, folder / "model")
     if (folder / "model" / "model.json").is_file():
         return
     everything = np.arange(len(cache.dataset.items))

@@ -96,12 +96,15 @@ def check_made_from(path: Path, before: MadeFrom, now: MadeFrom) -> None:
     raise SonoforgeError(f"{path}: was made {found}; {REMEDY}")
 
 
-def open_training(folder: Path, made: MadeFrom) -> Path:
-    """Return a folder for a training run's checkpoints, and a note of its sources; refuse the folder of another run."""
+def open_training(folder: Path, made: MadeFrom, model: Path | None = None) -> Path:
+    """Return a folder for a training run's checkpoints, and a note of its sources; refuse the folder of another run.
+
+    ``model`` is where the trained model goes, if that is elsewhere.
+    """
     note = folder / NOTE
     if note.is_file():
         check_made_from(folder, read_note(note), made)
-    elif folder.is_dir() and any(folder.iterdir()):
+    elif (folder.is_dir() and any(folder.iterdir())) or (model is not None and model.exists()):
         raise SonoforgeError(f"{note}: missing, so it is unknown what the kept model was made from; {REMEDY}")
     write_json(note, made)
     return folder

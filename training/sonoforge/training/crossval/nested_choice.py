@@ -73,7 +73,27 @@ class NestedFolds:
     def with_choice(self, task: FoldTask) -> FoldTask:
         """Return an outer fold with the settings that its finished inner folds chose, if it has any."""
         inner = self.inner.get(_key(task))
-        return _with_choice(task, inner) if inner else task
+        if not inner:
+            return task
+        candidates = [folds[0].chosen for folds in inner]
+        results = [[read_fold(own.path) for own in folds] for folds in inner]
+        plan = inner[0][0].plan
+        labels = np.concatenate([np.array(plan.labels)[plan.test(fold)] for fold in range(plan.folds)])
+        answers = np.array([[answer for fold in folds for answer in fold.probabilities] for folds in results])
+        scores = choose(labels, answers)
+        seconds = sum(fold.seconds for folds in results for fold in folds)
+        chosen = candidates[scores.best]
+        said = "; ".join(
+            f"{name_values(own)}: {share:.3f}" for own, share in zip(candidates, scores.accuracy, strict=True)
+        )
+        log.info("%s: chosen %s (accuracy on inner folds: %s)", task.name, name_values(chosen), said)
+        choice = {
+            "settings": chosen,
+            "accuracy": scores.accuracy,
+            "cross_entropy": scores.cross_entropy,
+            "seconds": seconds,
+        }
+        return dataclasses.replace(task, choice=choice)
 
     def final(self) -> FoldTask | None:
         """Return the final model's task with its choice, or None."""
@@ -155,26 +175,6 @@ def run_inner_folds(missing: Sequence[FoldTask], workers: Workers) -> None:
     with progress_bar("inner folds", len(missing)) as advance:
         for done, result in enumerate(workers.run(run_fold, missing), 1):
             advance(done, result.arm)
-
-
-def _with_choice(task: FoldTask, inner: Sequence[Sequence[FoldTask]]) -> FoldTask:
-    candidates = [folds[0].chosen for folds in inner]
-    results = [[read_fold(own.path) for own in folds] for folds in inner]
-    plan = inner[0][0].plan
-    labels = np.concatenate([np.array(plan.labels)[plan.test(fold)] for fold in range(plan.folds)])
-    answers = np.array([[answer for fold in folds for answer in fold.probabilities] for folds in results])
-    scores = choose(labels, answers)
-    seconds = sum(fold.seconds for folds in results for fold in folds)
-    chosen = candidates[scores.best]
-    said = "; ".join(f"{name_values(own)}: {share:.3f}" for own, share in zip(candidates, scores.accuracy, strict=True))
-    log.info("%s: chosen %s (accuracy on inner folds: %s)", task.name, name_values(chosen), said)
-    choice = {
-        "settings": chosen,
-        "accuracy": scores.accuracy,
-        "cross_entropy": scores.cross_entropy,
-        "seconds": seconds,
-    }
-    return dataclasses.replace(task, choice=choice)
 
 
 def collect_choices(

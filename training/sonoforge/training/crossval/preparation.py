@@ -10,7 +10,6 @@ import dataclasses
 import os
 from collections import Counter
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,23 +83,21 @@ class Prepared:
 
     @property
     def disk(self) -> Counter[str]:
-        """About how many bytes are still to be written, by what they are."""
+        """About how many bytes are still to be written, by what they are; refuse generators that cannot be trained."""
         maps = {path: task for task in self.missing for path in feature_files(task) if not path.is_file()}
         each = [
             _COMPARATOR_BYTES if own.own_arm.comparator else map_bytes(self.settings.network, own.classifier)
             for own in maps.values()
         ]
-        return Counter(features=sum(each) * len(self.cache.hashes), generators=self._generator_bytes)
-
-    @cached_property
-    def _generator_bytes(self) -> int:
-        """About how many bytes the generators' checkpoints take; refuse the smallest if it cannot be trained."""
+        features = sum(each) * len(self.cache.hashes)
         needed, labels = needed_generators(self.missing), self.cache.dataset.labels
         if not needed:
-            return 0
+            return Counter(features=features)
+        # The generator with the fewest images stands for all: it is the first that could not be trained.
         task, label = min(needed, key=lambda work: (labels[seen_by_generators(work[0])] == work[1]).sum())
         images = LabelledImages.of_set(self.cache, seen_by_generators(task), np.array(task.plan.groups))
-        return len(needed) * generator_bytes(images, label, generator_job(task))
+        generators = len(needed) * generator_bytes(images, label, generator_job(task))
+        return Counter(features=features, generators=generators)
 
     def describe(self) -> list[str]:
         """Say what would be trained, from what, and which gain that can show, a line each."""

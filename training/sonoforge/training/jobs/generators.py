@@ -118,7 +118,7 @@ def _identity(config: GanTrainConfig, training: Training, options: _Options | No
     }
 
 
-def work(config: GanTrainConfig, *, show_progress: bool = True) -> GeneratorRun:
+def work(config: GanTrainConfig) -> GeneratorRun:
     """Train, continue, or read what is done already; Ctrl-C closes the tick and saves."""
     config, began, training, options, *_ = check(config)
     settings, identity = config.gan, _identity(config, training, options)
@@ -140,7 +140,7 @@ def work(config: GanTrainConfig, *, show_progress: bool = True) -> GeneratorRun:
             training,
             folder,
             resume=config.resume,
-            show_progress=show_progress,
+            show_progress=True,
             stop=lambda: interrupted() or time.monotonic() > deadline,
         )
     results = run_folder.read_results(folder) if run_folder.is_finished(folder) else {}

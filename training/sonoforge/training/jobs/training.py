@@ -27,8 +27,8 @@ from sonoforge.training.crossval.arms import (
     settings_of_arm,
 )
 from sonoforge.training.crossval.balancing import GeneratorJob, generator_bytes
-from sonoforge.training.crossval.final_model import HeldOut, Provenance, open_final, record_model, train_final
-from sonoforge.training.crossval.fold_task import MadeFrom, check_images, keep_plan, made_from
+from sonoforge.training.crossval.final_model import HeldOut, Provenance, record_model, train_final
+from sonoforge.training.crossval.fold_task import MadeFrom, check_images, keep_plan, made_from, open_training
 from sonoforge.training.crossval.folds import predictions_of
 from sonoforge.training.crossval.preparation import NOWHERE
 from sonoforge.training.crossval.settings import GENERATOR_BUDGETS
@@ -140,7 +140,7 @@ def work(prepared: Prepared) -> TrainedRun:
         finished = run_folder.is_finished(folder)
         if not finished:
             keep_plan(folder / FILE, prepared.plan)
-        final = open_final(folder, prepared.made_from)
+        final = open_training(folder / "final", prepared.made_from, folder / "model")
         if not finished:
             _train(folder, final, prepared)
     return TrainedRun(folder, run_folder.read_results(folder))

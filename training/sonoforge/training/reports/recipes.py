@@ -1,9 +1,7 @@
 """Show the table of recipes, each number with its source."""
 
-from rich import box
-from rich.table import Table
-
 from sonoforge.training.gan.recipes import RECIPES, Budget, Recipe
+from sonoforge.training.reports.terminal import plain_table
 
 
 def explained(name: str, recipe: Recipe) -> str:
@@ -15,14 +13,10 @@ def explained(name: str, recipe: Recipe) -> str:
     return "\n".join([*lines, ""])
 
 
-def recipe_table() -> Table:
-    """Tabulate all recipes."""
-    table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
-    for heading in ("recipe", "loss and more", "optimiser", "px", "epochs"):
-        table.add_column(heading, no_wrap=True)
-    for name, recipe in RECIPES.items():
-        table.add_row(name, *_cells(recipe))
-    return table
+def recipe_table() -> str:
+    """Tabulate all recipes, as text."""
+    head = ("recipe", "loss and more", "optimiser", "px", "epochs")
+    return plain_table(head, [(name, *_cells(recipe)) for name, recipe in RECIPES.items()])
 
 
 def _cells(recipe: Recipe) -> tuple[str, ...]:

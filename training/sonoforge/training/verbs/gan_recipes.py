@@ -16,7 +16,7 @@ def main(config: SettingsConfig) -> Outcome:
     named = {name: give_recipe(name) or name for name in config.recipes}
     chosen = RECIPES if everything else {name: find_recipe(own) for name, own in named.items()}
     if everything:
-        say("%s", as_text(recipe_table()))
+        say("%s", recipe_table())
         for name, place in installed_recipes().items():
             say("%s: %s, of an installed package", name, place)
     else:
