@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import socket
 import sys
@@ -12,14 +13,18 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from pydicom.uid import RLELossless
 
 from browser import running
+from dicom_files import data_set, save
 from file_structure import EDITS, edit
 from sonoforge.mobile import server as server_module
 from sonoforge.mobile.server import Server, Site
@@ -219,6 +224,40 @@ def test_large_uploads_hold_up_no_small_one(hasty: Server, monkeypatch: pytest.M
             free.set()
         assert [one.result()[0] for one in sent] == [200] * 3
     assert (hasty.scans, hasty.large) == (0, 0)
+
+
+def clip_of(kind: str) -> bytes:
+    stream = io.BytesIO()
+    frames = [Image.fromarray(np.full((40, 40), 9 * level, np.uint8)) for level in range(20)]
+    frames[0].save(stream, kind, save_all=True, append_images=frames[1:])
+    return stream.getvalue()
+
+
+def blank(kind: str, side: int) -> bytes:
+    stream = io.BytesIO()
+    Image.new("L", (side, side)).save(stream, kind)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "PNG", "WEBP", "large PNG", "large JPEG", "DICOM", "large DICOM"])
+def test_small_files_of_clips_and_large_pictures_hold_up_nobody(hasty: Server, tmp_path: Path, kind: str) -> None:
+    if "DICOM" in kind:
+        file = data_set(np.zeros((1, 1800, 1800) if "large" in kind else (3, 40, 40), np.uint8))
+        file.compress(RLELossless)
+        slow = save(file, tmp_path / "scan.dcm").read_bytes()
+    else:
+        slow = blank(kind[6:], 1800) if "large" in kind else clip_of(kind)
+    free = threading.Event()
+    hasty.large_worker.submit(free.wait)
+    with ThreadPoolExecutor(4) as pool:
+        sent = [pool.submit(asked, hasty.server_port, "POST", "/classify", slow) for _ in range(3)]
+        try:
+            while hasty.large < 3:
+                time.sleep(0.01)
+            assert asked(hasty.server_port, "POST", "/classify", png(1))[0] == 200
+        finally:
+            free.set()
+        assert [one.result()[0] for one in sent] == [200] * 3
 
 
 def test_an_upload_that_is_too_large_is_refused_before_it_is_read(port: int) -> None:

@@ -3,13 +3,15 @@
 It serves the app's files from memory and opens no path of this machine.  It refuses requests for another host's name
 (DNS rebinding), and other pages' POST requests, recognised by ``Origin`` (with its port) and ``Sec-Fetch-Site``.
 
-No client can keep others waiting: requests have a time limit, large uploads share a budget of bytes and are answered
-one after another beside the small ones, the queue has a limit, and above a number of connections the slowest is closed.
+No client can keep others waiting: requests have a time limit; large uploads share a budget of bytes; these, clips and
+large pictures are answered one after another beside the others; the queue has a limit, and above a number of
+connections the slowest is closed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import http.server
 import io
 import json
@@ -32,6 +34,8 @@ from sonoforge.mobile.observation import METRICS_TYPE, AccessLog, Metrics
 from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.dicom_network.inbox import Budget
 from sonoforge.runtime.errors import SonoforgeError, refusing
+from sonoforge.runtime.images.decoding import open_header
+from sonoforge.runtime.images.file_kinds import is_dicom, is_film
 from sonoforge.runtime.images.inputs import failure
 from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.inference.clips import answer_file
@@ -58,7 +62,7 @@ _PIECE = 1 << 16
 _AT_ONCE = 128  # connections; above that, the slowest is closed
 _A_SECOND = 10  # scans answered, on a slow machine
 _BUSY = 2  # scans answered at once: each may take some hundred megabytes
-_LARGE = 1_000_000  # bytes; larger uploads, which may take seconds, wait for each other and hold up no smaller one
+_LARGE, _LARGE_PIXELS = 1_000_000, 3_000_000  # bytes and pixels, above which an upload may take seconds
 _HELD = 4  # largest uploads held at once
 _IDLE = 0.5  # seconds after which an open connection without a request is closed at the end
 _LINGER = 2.0  # seconds in which what a refused client still sends is thrown away, so that it can read the answer
@@ -139,7 +143,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.site = site._replace(files={**site.files, **own})
         self.metrics, self.access_log = Metrics(site.classifier), access_log
         self.ending = False
-        self.scans, self.large = 0, 0  # arrived and not answered; how many of them are large
+        self.scans, self.large = 0, 0  # arrived and not answered; how many of them take long
         self.workers = ThreadPoolExecutor(_BUSY)  # a connection's own thread would keep the memory of its last scan
         self.large_worker = ThreadPoolExecutor(1)
         self.budget = Budget(_HELD * site.most_bytes)
@@ -189,9 +193,9 @@ class Server(http.server.ThreadingHTTPServer):
 
     def classify(self, data: bytes) -> dict[str, Any]:
         """Answer a scan when its turn comes; raise `UploadError` if the queue is full."""
-        large = len(data) > _LARGE
+        large = _takes_long(data)
         with self._opening:
-            # Large ones may fill half of the queue.
+            # Those that take long may fill half of the queue.
             if self.scans >= _BUSY + self.site.queue or (large and self.large > self.site.queue // 2):
                 message = f"{self.site.queue} scans are waiting; send it again after the seconds that Retry-After names"
                 raise UploadError(429, "queue", message)
@@ -204,6 +208,9 @@ class Server(http.server.ThreadingHTTPServer):
             with self._opening:
                 self.scans -= 1
                 self.large -= large
+            if large:
+                with contextlib.suppress(OSError, AttributeError):  # glibc alone keeps what a thread has freed
+                    ctypes.CDLL("libc.so.6").malloc_trim(0)
 
     def figures(self) -> str:
         """Return what ``/metrics`` shows."""
@@ -351,23 +358,21 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if length > most:
             limit = f"the limit of {most / 1e6:.0f} MB"
             raise UploadError(413, "too_large", f"{length / 1e6:.0f} MB exceeds {limit}; save it smaller")
-        parts, left = [], length
-        while left:
+        data, arrived = bytearray(length), 0  # in one piece, which goes back to the system
+        while arrived < length:
             try:
-                piece = self._input.read1(min(_PIECE, left))
+                count = self._input.readinto1(memoryview(data)[arrived : arrived + _PIECE])
             except TimeoutError:
-                found = f"only {length - left} bytes arrived in time; send it again"
-                raise UploadError(408, "late", found) from None
-            if not piece:
-                raise UploadError(400, "truncated", f"{length - left} bytes arrived, not {length}")
+                raise UploadError(408, "late", f"only {arrived} bytes arrived in time; send it again") from None
+            if not count:
+                raise UploadError(400, "truncated", f"{arrived} bytes arrived, not {length}")
             if length > _LARGE:  # the number of connections bounds the others
-                if not self.server.budget.take(len(piece)):
+                if not self.server.budget.take(count):
                     raise UploadError(503, "busy", "too many large uploads at once; send it again later")
-                held.callback(self.server.budget.give, len(piece))
-            left -= len(piece)
-            parts.append(piece)
-            self._timed.allow(length - left)
-        return b"".join(parts)
+                held.callback(self.server.budget.give, count)
+            arrived += count
+            self._timed.allow(arrived)
+        return bytes(data)
 
     def _classify(self, data: bytes, name: str) -> None:
         if not data:
@@ -439,6 +444,21 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Log nothing here: the line that the base class writes holds addresses, and names of files."""
+
+
+def _takes_long(data: bytes) -> bool:
+    """Whether an upload is large, a clip, or by its header a large picture."""
+    if len(data) > _LARGE or is_film(data):
+        return True
+    with contextlib.suppress(Exception):  # hostile bytes, which answering will name
+        if is_dicom(data):
+            from sonoforge.runtime.images.dicom.reader import open_dicom  # noqa: PLC0415 - for DICOM only
+
+            dicom = open_dicom(UPLOAD, data)
+            return dicom.frame_count > 1 or dicom.width * dicom.height > _LARGE_PIXELS
+        image = open_header(data, UPLOAD)
+        return getattr(image, "is_animated", False) or image.width * image.height > _LARGE_PIXELS
+    return False
 
 
 def _is_origin(origin: str, host: str) -> bool:
