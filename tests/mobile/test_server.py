@@ -306,6 +306,7 @@ def test_malformed_uploads_get_a_reason(port: int) -> None:
         ("GET /\r\n\r\n", 505),
         ("GET / HTTP/1.1\r\n" + "X: y\r\n" * 200 + "\r\n", 431),
         ("GET / HTTP/1.1\r\nX: " + "y" * 70_000 + "\r\n\r\n", 431),
+        ("GET / HTTP/1.1\r\n" + ("X: " + "y" * 60_000 + "\r\n") * 3 + "\r\n", 431),
         ("GET /" + "y" * 70_000 + " HTTP/1.1\r\n\r\n", 414),
     ],
 )

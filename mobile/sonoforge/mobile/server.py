@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import http.client
 import http.server
 import io
 import json
@@ -58,7 +59,7 @@ _TYPES = json.loads(Path(__file__).with_name("content_types.json").read_text(enc
 SECONDS = 30.0
 """Seconds for a request, plus one for each `_SLOWEST` bytes of its body."""
 _SLOWEST = 200_000
-_PIECE = 1 << 16
+_PIECE, _MOST_HEAD = 1 << 16, 1 << 17
 _AT_ONCE = 128  # connections; above that, the slowest is closed
 _A_SECOND = 10  # scans answered, on a slow machine
 _BUSY = 2  # scans answered at once: each may take some hundred megabytes
@@ -86,16 +87,16 @@ class TimedInput(io.RawIOBase):
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self.since = self._until = time.monotonic()
-        self.received = 0  # bytes of this request
+        self.received, self._in_head = 0, True  # bytes of this request; whether its body is still to come
 
     def begin(self) -> None:
         """Start a request's time."""
-        self.since, self.received = time.monotonic(), 0
+        self.since, self.received, self._in_head = time.monotonic(), 0, True
         self._until = self.since + SECONDS
 
     def allow(self, count: int) -> None:
         """Allow more time for a body of which so many bytes are here."""
-        self._until = self.since + SECONDS + count / _SLOWEST
+        self._until, self._in_head = self.since + SECONDS + count / _SLOWEST, False
 
     @property
     def rate(self) -> float:
@@ -111,7 +112,10 @@ class TimedInput(io.RawIOBase):
 
         Raises:
             TimeoutError: The time is up.
+            http.client.HTTPException: The head is too long.
         """
+        if self._in_head and self.received > _MOST_HEAD:
+            raise http.client.HTTPException(f"more than {_MOST_HEAD} bytes")  # the base class answers 431
         left = self._until - time.monotonic()
         if left <= 0:
             raise TimeoutError
