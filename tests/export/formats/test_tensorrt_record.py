@@ -35,7 +35,7 @@ def test_a_fitting_engine_passes_and_gives_its_record(tmp_path: Path) -> None:
     path = written(tmp_path)
     assert check_engine(path, VERSION, (8, 9))[1] == record_of(path.read_bytes())
     (tmp_path / "model.onnx").unlink()  # the fallback may live elsewhere
-    assert check_engine(path, VERSION)[1]["precision"] == "fp32"
+    assert check_engine(path, VERSION, (8, 9))[1]["precision"] == "fp32"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_an_engine_that_was_changed_or_has_no_record_is_not_loaded(tmp_path: Pat
         check_engine(path, VERSION, (8, 9))
     record_path(path).unlink()
     with pytest.raises(SonoforgeError, match="without its record"):
-        check_engine(path, VERSION)
+        check_engine(path, VERSION, (8, 9))
 
 
 # Running, on a stand-in for the package, for want of a GPU.

@@ -254,26 +254,18 @@ def compare(answers: Answers, reference: Answers, images: GateImages, classes: t
         before, after, judged_on = logits.argmax(1), moved.argmax(1), "held-out predictions"
     else:
         before, after, judged_on = expected.argmax(1), found.argmax(1), "own labels"
-    old, new = _rates(before, images.labels, classes), _rates(after, images.labels, classes)
-    figures["sensitivity_change"], figures["specificity_change"] = (
-        {key: 100 * (new[key][index] - old[key][index]) for key in classes} for index in range(2)
-    )
+    old, new = (_rates(called, images.labels, len(classes)) for called in (before, after))
+    for kind, changes in zip(("sensitivity_change", "specificity_change"), 100 * (new - old), strict=True):
+        figures[kind] = dict(zip(classes, changes.tolist(), strict=True))
     figures["judged_on"] = judged_on
     return figures
 
 
-def _rates(
-    predicted: NDArray[np.int64], labels: NDArray[np.int64], classes: tuple[str, ...]
-) -> dict[str, tuple[float, float]]:
-    """Return sensitivity and specificity by class; a class without images, or with all of them, loses nothing."""
-    rates = {}
-    for index, name in enumerate(classes):
-        own, hit = labels == index, predicted == index
-        rates[name] = (
-            float(hit[own].mean()) if own.any() else 1.0,
-            float(1 - hit[~own].mean()) if (~own).any() else 1.0,
-        )
-    return rates
+def _rates(predicted: NDArray[np.int64], labels: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+    """Return sensitivities and specificities (2, C); a class without images, or with all of them, loses nothing."""
+    own, called = (np.arange(classes)[:, None] == each for each in (labels, predicted))
+    pairs = ((own, called), (~own, ~called))
+    return np.array([1 - (kind & ~hit).sum(1) / np.maximum(kind.sum(1), 1) for kind, hit in pairs])
 
 
 def problems(figures: FormatRow, tolerance: Tolerance) -> list[str]:

@@ -175,11 +175,11 @@ def builder(name: str) -> tuple[str, str]:
     return package, "{}.{}".format(*gpu)
 
 
-def check_engine(path: Path, version: str, capability: tuple[int, int] | None = None) -> tuple[bytes, Record]:
+def check_engine(path: Path, version: str, capability: tuple[int, int]) -> tuple[bytes, Record]:
     """Check an engine against its record and the machine, without loading it; return its bytes and its record.
 
-    ``version`` is the package's exact ``__version__``, ``capability`` the GPU's, or None to skip that check. Raise
-    `SonoforgeError` with the reason and the remedy if it must not be loaded.
+    ``version`` is the package's exact ``__version__``, ``capability`` the GPU's. Raise `SonoforgeError` with the reason
+    and the remedy if it must not be loaded.
     """
     record = read_record(path)
     again = f"build it again from {record['source']}, which onnxruntime runs meanwhile"
@@ -187,11 +187,10 @@ def check_engine(path: Path, version: str, capability: tuple[int, int] | None = 
         raise SonoforgeError(
             f"{path}: is an engine of {record['package']} {record['version']}, not of the installed {version}; {again}"
         )
-    if capability is not None:
-        found = "{}.{}".format(*capability)
-        if not supports(record["package"], capability) or record["capability"] not in ("any", found):
-            built = f"was built for compute capability {record['capability']}"
-            raise SonoforgeError(f"{path}: {built}, and is not for this GPU's compute capability {found}; {again}")
+    found = "{}.{}".format(*capability)
+    if not supports(record["package"], capability) or record["capability"] not in ("any", found):
+        built = f"was built for compute capability {record['capability']}"
+        raise SonoforgeError(f"{path}: {built}, and is not for this GPU's compute capability {found}; {again}")
     source = path.with_name(record["source"])
     if source.is_file() and hashlib.sha256(source.read_bytes()).hexdigest() != record["source_sha256"]:
         raise SonoforgeError(f"{source}: is not the file that {path.name} was built from; {again}")

@@ -47,7 +47,6 @@ def build_engine(
     onnx_file: bytes,
     name: str,
     precision: str,
-    batches: tuple[int, int, int] = BATCHES,
     source: bytes | None = None,
 ) -> tuple[bytes, tensorrt.Record]:
     """Build an engine and its record in a separate process; two builds do not give the same bytes.
@@ -56,7 +55,6 @@ def build_engine(
         onnx_file: The file to build from, in the precision of the engine.
         name: Name of the float32 ONNX file beside the engine, such as ``model.onnx``.
         precision: ``fp32`` or ``fp16``; must be ``onnx_file``'s.
-        batches: See `BATCHES`.
         source: The float32 ONNX file itself, if ``onnx_file`` was derived from it.
 
     Raises:
@@ -64,7 +62,7 @@ def build_engine(
         GateError: The building process ended without an engine or a cause.
     """
     package, capability = tensorrt.builder(name)
-    ready, inputs, outputs = _prepare(onnx_file, name, precision, batches)
+    ready, inputs, outputs = _prepare(onnx_file, name, precision)
     with tempfile.TemporaryDirectory(prefix="sonoforge-") as temporary:
         folder = Path(temporary)
         (folder / "network.onnx").write_bytes(ready)
@@ -111,9 +109,7 @@ def write_engine(source: Source | GeneratorSource, precision: str = "fp32") -> d
     return {name: engine, f"{name}.json": tensorrt.to_json(record)}
 
 
-def _prepare(
-    data: bytes, name: str, precision: str, batches: tuple[int, int, int]
-) -> tuple[bytes, dict[str, list[list[int]]], list[str]]:
+def _prepare(data: bytes, name: str, precision: str) -> tuple[bytes, dict[str, list[list[int]]], list[str]]:
     """Check an ONNX file's precision and shapes; return it for TensorRT's parser, its inputs' shapes and outputs."""
     # Imported here, because the building process imports this module too and does not need them.
     import onnx  # noqa: PLC0415
@@ -132,7 +128,7 @@ def _prepare(
         sizes = [size.dim_value if size.HasField("dim_value") else 0 for size in item.type.tensor_type.shape.dim]
         if any(size < 1 for size in sizes[1:]):
             raise SonoforgeError(f"{name}: {item.name}: shape {sizes} (0: free) must be free only in the batch")
-        inputs[item.name] = [[batch if size < 1 else size for size in sizes] for batch in batches]
+        inputs[item.name] = [[batch if size < 1 else size for size in sizes] for batch in BATCHES]
     if not inputs:
         raise SonoforgeError(f"{name}: the ONNX file has no input")
     return (

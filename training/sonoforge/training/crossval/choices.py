@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,11 +27,6 @@ class Choosing:
 
     grid: tuple[tuple[str, tuple[float, ...]], ...]  # `Values` by name, at least two each
     inner_folds: int
-
-    @property
-    def trainings(self) -> int:
-        """Largest number of inner training runs for each outer fold."""
-        return math.prod(len(values) for _, values in self.grid) * self.inner_folds
 
     def candidates(self, arm: Arm) -> list[Values]:
         """Return the points of the grid that apply to an arm, the last setting varying fastest.

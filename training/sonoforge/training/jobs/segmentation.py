@@ -9,7 +9,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -58,15 +57,10 @@ from sonoforge.training.workers import WorkerSettings, check_cluster, open_worke
 log = logging.getLogger(__name__)
 
 
-class Segmented(NamedTuple):
-    """What an experiment found."""
+def work(config: SegmentConfig) -> run_folder.Written:
+    """Train every generator and every U-Net that is missing; write `figures.CASES`, `figures.TABLE` and the page.
 
-    folder: Path  # of the run, with `figures.CASES`, `figures.TABLE` and ``report.html``
-    sets: list[Record]  # see `figures.compute_set` and `conclude`, one for each of ``--data``
-
-
-def work(config: SegmentConfig) -> Segmented:
-    """Train every generator and every U-Net that is missing, then write scores, tables and the page.
+    Its results are ``sets``, see `figures.compute_set` and `conclude`, one for each of ``--data``.
 
     Raises:
         SonoforgeError: The settings do not go together, or a set has no masks or too few patients.
@@ -99,10 +93,10 @@ def work(config: SegmentConfig) -> Segmented:
         scores = _train_and_judge(folder, config, _all_tasks(sets))
         write_cases(folder / CASES, scores)
         results = [_results(own, scores) for own in sets]
-        write_report(folder, results, sets)
+        page = write_report(folder, results, sets)
         write_tables(folder, results)
         run_folder.write_results(folder, {"sets": results})
-    return Segmented(folder, results)
+    return run_folder.Written(folder, page, {"sets": results})
 
 
 def read_comparison(cases: Path) -> list[Record]:

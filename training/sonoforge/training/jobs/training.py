@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -88,13 +87,6 @@ class Prepared:
         return "\n".join([*lines, *foretell(self.cache, [self.sides]), f"disk: {self.disk}"])
 
 
-class TrainedRun(NamedTuple):
-    """A trained classifier's run folder, which `export` reads."""
-
-    folder: Path
-    results: Record  # as in ``results.json``: ``doubts``, ``evaluation``, ``history``, ``held_out``
-
-
 def prepare(config: TrainConfig) -> Prepared:
     """Open the images, find the run to resume, and check everything that the training needs.
 
@@ -128,8 +120,10 @@ def prepare(config: TrainConfig) -> Prepared:
     return Prepared(config, name, cache, settings, generator, backbone, views, plan, disk)
 
 
-def work(prepared: Prepared) -> TrainedRun:
-    """Train, judge and calibrate one classifier in its run folder; a finished run is read.
+def work(prepared: Prepared) -> tuple[Path, Record]:
+    """Train, judge and calibrate one classifier in its run folder, which `export` reads; a finished run is read.
+
+    Return the folder, and the content of its ``results.json``: ``doubts``, ``evaluation``, ``history``, ``held_out``.
 
     Raises:
         GateError: The training would see a held-out image, or what looks like one.
@@ -143,7 +137,7 @@ def work(prepared: Prepared) -> TrainedRun:
         final = open_training(folder / "final", prepared.made_from, folder / "model")
         if not finished:
             _train(folder, final, prepared)
-    return TrainedRun(folder, run_folder.read_results(folder))
+    return folder, run_folder.read_results(folder)
 
 
 def _train(folder: Path, final: Path, prepared: Prepared) -> None:

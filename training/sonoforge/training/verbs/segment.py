@@ -7,7 +7,7 @@ from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.jobs.segmentation import read_comparison, work
-from sonoforge.training.reports.segmentation import REPORT, tell_sets
+from sonoforge.training.reports.segmentation import tell_sets
 from sonoforge.training.run_folder import log_to
 from sonoforge.training.segmentation.figures import CASES
 from sonoforge.training.settings.evaluation import SegmentConfig
@@ -21,9 +21,9 @@ def main(config: SegmentConfig) -> Outcome:
         sets = read_comparison(Path(config.from_cases))
         tell_sets(sets)
         return Outcome({"sets": sets})
-    folder, sets = work(config)
+    folder, page, results = work(config)
     with log_to(folder):
-        tell_sets(sets)
-        say("report: %s", folder / REPORT)
+        tell_sets(results["sets"])
+        say("report: %s", page)
         say("scores of every case: %s", folder / CASES)
-    return Outcome({"run": str(folder), "sets": sets}, f"sonoforge segment --from {folder / CASES}")
+    return Outcome({"run": str(folder), **results}, f"sonoforge segment --from {folder / CASES}")

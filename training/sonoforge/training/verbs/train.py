@@ -14,14 +14,14 @@ log = logging.getLogger(__name__)
 
 def main(config: TrainConfig) -> Outcome:
     """Train, judge and calibrate one classifier in a run folder that ``export`` reads."""
-    trained = training.work(training.prepare(config))
-    measured = trained.results["evaluation"]
-    with log_to(trained.folder):
+    folder, results = training.work(training.prepare(config))
+    measured = results["evaluation"]
+    with log_to(folder):
         accuracy, area = interval_text(measured["accuracy"]), measured["macro_auc"]["value"]
-        for doubt in trained.results["doubts"]:
+        for doubt in results["doubts"]:
             say("%s", doubt)
-        say("%d held-out images: accuracy %s, macro-AUC %.3f", trained.results["held_out"], accuracy, area)
-    return Outcome({"run": str(trained.folder), **trained.results}, f"sonoforge export {trained.folder}")
+        say("%d held-out images: accuracy %s, macro-AUC %.3f", results["held_out"], accuracy, area)
+    return Outcome({"run": str(folder), **results}, f"sonoforge export {folder}")
 
 
 def check(config: TrainConfig) -> None:

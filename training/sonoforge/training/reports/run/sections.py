@@ -327,9 +327,8 @@ def generators(run: WholeRun) -> blocks.Section | None:
         for own in trained[:_PICTURED_CLASSES]
         if (own.folder / OVER_TIME).is_file()
     ]
-    content += (
-        [blocks.Heading("What the generators drew as they were trained"), blocks.Grid(pictures)] if pictures else []
-    )
+    if pictures:
+        content += [blocks.Heading("What the generators drew as they were trained"), blocks.Grid(pictures)]
     if trained:
         said = WORDS.text("trainings_text", collapsed=COLLAPSE_FRACTION)
         content += [blocks.Heading("How the training went"), said, WORDS.table("trainings", trained, extent=_extent)]

@@ -30,15 +30,15 @@ class RunFacts:
     groups: int
     classes: int
     arms: tuple[str, ...]
-    filled: tuple[str, ...]  # classes that generators were trained for
-    added: tuple[int, ...]  # images that the arm `gan` added to each training fold; empty without that arm
     simulated: int  # images that say of themselves that they are simulated
     given_groups: int  # groups that came with the data
-    second_views: int  # pairs joined because they may be second views of one lesion
     near_duplicates: int  # test images with a near-duplicate or an identical image in their own training set
     generator_reads: int  # test images that a generator for their fold read
     weights: str  # origin of the first weights
     passed: bool  # whether every check of the results against the run folder passed
+    filled: tuple[str, ...] = ()  # classes that generators were trained for
+    added: tuple[int, ...] = ()  # images that the arm `gan` added to each training fold; empty without that arm
+    second_views: int = 0  # pairs joined because they may be second views of one lesion
 
     @cached_property
     def said(self) -> dict[str, str]:
