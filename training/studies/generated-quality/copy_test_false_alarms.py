@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sonoforge.training.copies.generated import (
     HELD_OUT,
     OTHER_GROUPS,
+    SHAPES,
     copy_test,
     match_training,
     prepare_training,
@@ -51,10 +52,10 @@ def main() -> None:
         third = np.empty(len(order), np.int64)
         third[order] = np.arange(len(order)) % 3
         training, other, fresh = (np.flatnonzero(third[groups] == part) for part in range(3))
-        wanted = whole.take(training)
-        score = match_training(whole.take(fresh).square, wanted).score
-        held_out = match_training(whole.take(other).square, wanted).score
-        themselves = match_training(wanted.square, wanted, (groups[training], groups[training])).score
+        wanted = whole.take((np.arange(len(SHAPES))[:, None] * len(images) + training).reshape(-1))
+        score = match_training(whole.take(fresh), wanted).score
+        held_out = match_training(whole.take(other), wanted).score
+        themselves = match_training(whole.take(training), wanted, (groups[training], groups[training])).score
         calibrations = {HELD_OUT: (held_out, groups[other]), OTHER_GROUPS: (themselves, groups[training])}
         for name, (real, own) in calibrations.items():
             test = copy_test(score, real, own, name)

@@ -26,10 +26,10 @@ from torch import Tensor, nn
 
 from sonoforge.models.stylegan.generator import has_styles
 from sonoforge.runtime.atomic import write_bytes
-from sonoforge.runtime.images.synthetic import NOTICE, as_picture, png_bytes
+from sonoforge.runtime.images.synthetic import NOTICE, as_picture, origin_of, png_bytes
 from sonoforge.runtime.inference.generator import find_label
 from sonoforge.training.data.pixels import Pixels, grid_picture, to_pixels
-from sonoforge.training.gan.checkpoint import describe, describe_origin, find_checkpoint
+from sonoforge.training.gan.checkpoint import describe, find_checkpoint
 from sonoforge.training.gan.generator import (
     CPU_BATCH,
     Truncation,
@@ -63,7 +63,7 @@ def main() -> None:
     about = describe(checkpoint)
     label = find_label(given.class_name, about.classes, about.class_name)
     name = about.class_name if label is None else about.classes[label]
-    origin = describe_origin(checkpoint, given.seed, name)
+    origin = origin_of(about, about.files["average.safetensors"], name, given.seed)
     subject = Subject(load_generator(checkpoint), label, given.seed, about.image_channels)
     given.out.mkdir(parents=True, exist_ok=True)
     for file, rows in subject.sheets(given.count):

@@ -55,24 +55,6 @@ class Best(NamedTuple):
     mirrored: NDArray[np.bool_]  # (N,) whether the training image's mirror image matches
 
 
-class Wanted(NamedTuple):
-    """Training images prepared for matching, each in all `SHAPES`."""
-
-    shaped: Prepared  # place s M + i is image i in shape s
-    number: int  # M of training images
-
-    @property
-    def square(self) -> Prepared:
-        """The unchanged images, for finding matches for them."""
-        return Prepared(self.shaped.pictures[: self.number], self.shaped.features[: self.number])
-
-    def take(self, indices: Groups) -> Wanted:
-        """Return the training images at these indices (K,)."""
-        places = (np.arange(len(SHAPES))[:, None] * self.number + indices).reshape(-1).tolist()
-        pictures, features = self.shaped
-        return Wanted(Prepared([pictures[at] for at in places], [features[at] for at in places]), len(indices))
-
-
 class FoundCopies(NamedTuple):
     """The copy test and its basis."""
 
@@ -107,11 +89,11 @@ def find_copies(
         shared = np.intersect1d(groups, training_groups)
         if len(shared):
             raise ValueError(f"copy test: {len(shared)} groups are both held out and trained on")
-    _conformal_rank(len(generated), len(np.unique(groups)), calibration, ALPHA)  # refuses before the search
+    _conformal_rank(len(generated), len(np.unique(groups)), calibration)  # refuses before the search
     wanted = prepare_training(training)
     if held_out is None:
         calibrating = calibrating_images(groups, seed)
-        groups, images = groups[calibrating], wanted.take(calibrating).square
+        groups, images = groups[calibrating], wanted.take(calibrating)  # in the first shape
     else:
         images = prepare_sought(grey_pictures(held_out[0]))
     copies = plant_copies(grey_pictures(training), planted, seed)
@@ -137,23 +119,19 @@ def calibrating_images(groups: Groups, seed: int) -> Groups:
 
 
 def copy_test(
-    generated: NDArray[np.float64],
-    real: NDArray[np.float64],
-    real_groups: Groups,
-    calibration: str,
-    alpha: float = ALPHA,
+    generated: NDArray[np.float64], real: NDArray[np.float64], real_groups: Groups, calibration: str
 ) -> Record:
     """Compare the best scores of generated images against the training images with the scores of real images.
 
     There are (N,) scores of generated images and (K,) of real ones that are not copies, with near-duplicate groups;
-    ``calibration`` is `HELD_OUT` or `OTHER_GROUPS`, for the record. It needs 1 / alpha - 1 groups.
+    ``calibration`` is `HELD_OUT` or `OTHER_GROUPS`, for the record. It needs 1 / `ALPHA` - 1 groups.
     """
     count = len(generated)
     known, place = np.unique(real_groups, return_inverse=True)
     groups = len(known)
     largest = np.zeros(groups)
     np.maximum.at(largest, place, real)
-    rank = _conformal_rank(count, groups, calibration, alpha)
+    rank = _conformal_rank(count, groups, calibration)
     threshold = max(LOWEST_LIMIT, float(np.sort(largest)[-rank]))
     above = int((largest > threshold).sum()) + 1
     copies = int((generated > threshold).sum())
@@ -163,7 +141,7 @@ def copy_test(
     return {
         "calibration": calibration,
         "calibrating": groups,  # near-duplicate groups that set the threshold
-        "alpha": alpha,
+        "alpha": ALPHA,
         "false_alarm": level,  # probability that a real image counts as a copy here, at most alpha
         "threshold": threshold,
         "images": count,
@@ -179,13 +157,13 @@ def copy_test(
     }
 
 
-def _conformal_rank(generated: int, groups: int, calibration: str, alpha: float) -> int:
+def _conformal_rank(generated: int, groups: int, calibration: str) -> int:
     """Return k, the rank of the threshold among the groups' scores, largest first."""
-    rank = math.floor(alpha * (groups + 1) + 1e-9)  # 0.29 * 100 is 29, also in floating point
+    rank = math.floor(ALPHA * (groups + 1) + 1e-9)  # 0.29 * 100 is 29, also in floating point
     if rank < 1 or generated < 1:
         raise SonoforgeError(
             f"copy test: {generated} generated images and {groups} near-duplicate groups of {calibration} are too few; "
-            f"its threshold needs {math.ceil(1 / alpha - 1 - 1e-9)} groups: add real images, or leave the copy test out"
+            f"its threshold needs {math.ceil(1 / ALPHA - 1 - 1e-9)} groups: add real images, or leave the copy test out"
         )
     return rank
 
@@ -201,8 +179,11 @@ def prepare_sought(pictures: Sequence[Picture]) -> Prepared:
     return prepare(pictures, extract=extract_halved if small else extract_features)
 
 
-def prepare_training(images: Pixels) -> Wanted:
-    """Prepare training images (M, S, S, C) uint8 for `match_training`; 0.02 core-seconds each, 0.05 from S = 129 up."""
+def prepare_training(images: Pixels) -> Prepared:
+    """Prepare training images (M, S, S, C) uint8 for `match_training`; 0.02 core-seconds each, 0.05 from S = 129 up.
+
+    Each comes in all `SHAPES`: place s M + i is image i in shape s.
+    """
     pictures = grey_pictures(images)
     shaped = [
         np.asarray(Image.fromarray(picture).resize(shape, Image.Resampling.BICUBIC))
@@ -210,18 +191,18 @@ def prepare_training(images: Pixels) -> Wanted:
         for picture in pictures
     ]
     extract = extract_halved if 2 * images.shape[1] <= SIDE else extract_features
-    return Wanted(prepare(shaped, extract=extract), len(pictures))
+    return prepare(shaped, extract=extract)
 
 
-def match_training(images: Prepared, wanted: Wanted, groups: tuple[Groups, Groups] | None = None) -> Best:
-    """Find the training image that each of N prepared images matches best; 0.01 to 0.03 core-seconds each.
+def match_training(images: Prepared, wanted: Prepared, groups: tuple[Groups, Groups] | None = None) -> Best:
+    """Find the one of `prepare_training`'s images that each of N matches best; 0.01 to 0.03 core-seconds each.
 
     With near-duplicate groups of the training images (M,) and of the images (N,), only other groups count.
     """
     count = len(images.pictures)
     score, place, mirrored = np.zeros(count), np.full(count, NOTHING, np.int64), np.zeros(count, np.bool_)
-    found = match_pictures(wanted.shaped, images, shapes=len(SHAPES))
-    index = found.first % wanted.number
+    found = match_pictures(wanted, images, shapes=len(SHAPES))
+    index = found.first % (len(wanted.pictures) // len(SHAPES))
     counts = found.score > 0
     if groups is not None:
         counts &= groups[0][index] != groups[1][found.second]

@@ -206,6 +206,11 @@ class Prepared(NamedTuple):
     pictures: Sequence[Picture]  # fitted, grey (H, W) uint8
     features: Sequence[local_features.LocalFeatures]
 
+    def take(self, indices: NDArray[np.int64]) -> Prepared:
+        """Return the pictures at these indices."""
+        places = indices.tolist()
+        return Prepared([self.pictures[at] for at in places], [self.features[at] for at in places])
+
 
 def prepare(
     pictures: Sequence[Picture], title: str = "", extract: Extract = local_features.extract_features

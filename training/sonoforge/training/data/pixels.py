@@ -97,11 +97,9 @@ def grid_picture(images: Pixels, columns: int | None = None) -> Pixels:
     return canvas
 
 
-def write_grid(images: Pixels, *paths: Path) -> None:
-    """Write (N, S, S, C) uint8 as one PNG (`grid_picture`) to every path."""
-    content = encode_png(grid_picture(images))
-    for path in paths:
-        write_bytes(path, content)
+def write_grid(images: Pixels, path: Path) -> None:
+    """Write (N, S, S, C) uint8 as one PNG, see `grid_picture`."""
+    write_bytes(path, encode_png(grid_picture(images)))
 
 
 def encode_png(pixels: Pixels) -> bytes:

@@ -23,7 +23,6 @@ from torch import Tensor
 
 from sonoforge.runtime.atomic import remove_folder, remove_leftovers, replacing_folder
 from sonoforge.runtime.errors import SonoforgeError, refusing
-from sonoforge.runtime.images.synthetic import origin_of
 from sonoforge.training import own_code
 from sonoforge.training.evaluation import COLLAPSE_FRACTION
 
@@ -222,9 +221,3 @@ def find_checkpoint(path: Path, which: str = "last") -> Path:
             return checkpoint
     steps = ", ".join(str(describe(checkpoint).step) for checkpoint in found)
     raise SonoforgeError(f"{path}: has no checkpoint {which!r}; give last, best or one of the steps {steps}")
-
-
-def describe_origin(checkpoint: Path, seed: int, class_name: str) -> dict[str, Any]:
-    """Return the origin of generated images, which their manifest and every file record."""
-    about = describe(checkpoint)
-    return origin_of(about, about.files["average.safetensors"], class_name, seed)

@@ -24,8 +24,8 @@ from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.image_sets import find_generator, without_repeats
 from sonoforge.training.gan.networks import find_architecture
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.training import Training, expanded
-from sonoforge.training.gan.training_set import TrainingSet, read_training_set, set_aside
+from sonoforge.training.gan.training import Training
+from sonoforge.training.gan.training_set import TrainingSet, expand_classes, read_training_set, set_aside
 from sonoforge.training.run_folder import CONFIG, read_config
 from sonoforge.training.run_options import EvaluationInput
 from sonoforge.training.statistics.results import Record
@@ -123,7 +123,7 @@ def read_own_images(inputs: EvaluationInput, cache_folder: Path | None = None) -
     settings = GanSettings(**{key: value for key, value in about.settings.items() if key in names})
     groups_from = str(config.get("groups_from") or "")
     images = read_training_set(paths, settings, groups=True, groups_from=groups_from, cache_folder=cache_folder)
-    images = expanded(images, settings, settings.seed)
+    images = expand_classes(images, settings.expand_to, settings.seed)
     share = settings.held_out or 0.0
     kept, held_out = set_aside(images, share, settings.seed) if share else (images, None)
     if settings.expand == 1 and kept.fingerprint != about.fingerprint:

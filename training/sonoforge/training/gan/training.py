@@ -182,7 +182,7 @@ def prepare(
     recipe = compose(settings)
     pretrained = open_pretrained(settings, device) if pretrained is None else pretrained
     seed = settings.seed if held_out_seed is None else held_out_seed
-    images = expanded(images, settings, seed)
+    images = expand_classes(images, settings.expand_to, seed)  # before any are held out
     originals, held_out = _hold_out(images, settings, seed)
     if settings.held_out is None:
         settings = dataclasses.replace(settings, held_out=0.0 if held_out is None else HELD_OUT_SHARE)
@@ -205,11 +205,6 @@ def prepare(
         own, _ = own_code.run(recipe.architecture)
         check_answers(own, build_networks(recipe, options, 0), {**options, "conditioning": recipe.conditioning})
     return training
-
-
-def expanded(images: TrainingSet, settings: GanSettings, seed: int) -> TrainingSet:
-    """Expand each class if the settings ask for it, before any images are held out."""
-    return expand_classes(images, settings.expand_to, seed) if settings.expand_to else images
 
 
 def _hold_out(images: TrainingSet, settings: GanSettings, seed: int) -> tuple[TrainingSet, TrainingSet | None]:

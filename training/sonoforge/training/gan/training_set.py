@@ -282,14 +282,16 @@ def expand(images: TrainingSet, copies: int, seed: int) -> TrainingSet:
     return _with_copies(images, np.full(len(images), copies), seed)
 
 
-def expand_classes(images: TrainingSet, count: int, seed: int) -> TrainingSet:
-    """Add distorted copies as `expand` does until each class has ``count`` images; larger classes stay unchanged.
+def expand_classes(images: TrainingSet, count: int | None, seed: int) -> TrainingSet:
+    """Add distorted copies as `expand` does until each class has ``count`` images, if it is given.
 
     Berezsky and Liashchynskyi 2024, section 4, expand about 100 images of each class to 700.
 
     Returns:
-        The N images unchanged, then their copies, each in the scan group of its original.
+        The N images unchanged, then their copies, each in the scan group of its original; larger classes have none.
     """
+    if count is None:
+        return images
     labels = images.strata
     copies = np.ones(len(images), np.int64)
     for label in np.unique(labels):

@@ -5,6 +5,7 @@ Both draw the same latents, so images are equal except for rounding.
 
 from pathlib import Path
 
+from sonoforge.runtime.images.synthetic import origin_of
 from sonoforge.runtime.inference.generator import find_label
 from sonoforge.runtime.jobs.sampling import Sampled, Source, check, settings_of_origin, write_classes
 from sonoforge.runtime.settings import GanSampleConfig
@@ -29,7 +30,7 @@ def _open_run(config: GanSampleConfig) -> Source:
     about = gan_checkpoint.describe(checkpoint)
     label = find_label(config.class_name, about.classes, about.class_name)
     shown = about.classes[label] if label is not None else about.class_name
-    origin = gan_checkpoint.describe_origin(checkpoint, config.seed, shown)
+    origin = origin_of(about, about.files["average.safetensors"], shown, config.seed)
     generator = load_generator(checkpoint, config.device)
     truncation = Truncation(config.psi, config.truncation)
     check_truncation(generator, truncation)

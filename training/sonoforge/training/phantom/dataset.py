@@ -269,25 +269,20 @@ def write_phantom_set(folder: Path | str, count: int, seed: int, size: int = 256
     root = Path(folder)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise SonoforgeError(f"{root}: already holds files; choose a new or empty folder")
-    images = generate_phantom_set(count, seed, size)
-    # One rename publishes the set: hundreds of single fsyncs would cost more than the simulation.
-    with replacing_folder(root, durable=False, new=True) as temporary:
-        return _write_all(temporary, images, f"seed {seed}, {FIELD_MM:g} mm over {size} pixels")
-
-
-def _write_all(root: Path, images: Iterator[PhantomImage], settings: str) -> WrittenSet:
     numbers = dict.fromkeys(CLASSES, 0)
     groups: list[tuple[str, str]] = []
-    for image in images:
-        name = CLASSES[image.label]
-        numbers[name] += 1
-        stem = f"{name}/{name} ({numbers[name]})"
-        (root / name).mkdir(parents=True, exist_ok=True)
-        about = f"{name}, {image.group}, {settings}"
-        (root / f"{stem}.png").write_bytes(_png(image.pixels, about))
-        (root / f"{stem}_mask.png").write_bytes(_png(image.mask.astype(np.uint8) * np.uint8(255), about))
-        groups.append((f"{stem}.png", image.group))
-    (root / "groups.csv").write_text(csv_text([("file", "group"), *groups]), encoding="utf-8")
+    # One rename publishes the set: hundreds of single fsyncs would cost more than the simulation.
+    with replacing_folder(root, durable=False, new=True) as temporary:
+        for image in generate_phantom_set(count, seed, size):
+            name = CLASSES[image.label]
+            numbers[name] += 1
+            stem = f"{name}/{name} ({numbers[name]})"
+            (temporary / name).mkdir(parents=True, exist_ok=True)
+            about = f"{name}, {image.group}, seed {seed}, {FIELD_MM:g} mm over {size} pixels"
+            (temporary / f"{stem}.png").write_bytes(_png(image.pixels, about))
+            (temporary / f"{stem}_mask.png").write_bytes(_png(image.mask.astype(np.uint8) * np.uint8(255), about))
+            groups.append((f"{stem}.png", image.group))
+        (temporary / "groups.csv").write_text(csv_text([("file", "group"), *groups]), encoding="utf-8")
     return WrittenSet(numbers, len({group for _, group in groups}))
 
 
