@@ -80,12 +80,6 @@ def read_files(package: NpmPackage, archive: Path | None = None) -> dict[str, by
     return contents
 
 
-def beside(archive: Path | None, package: NpmPackage) -> Path | None:
-    """Return a package's ``.tgz`` from the folder of another one's; None if it is not there."""
-    other = archive.with_name(package.archive) if archive else None
-    return other if other and other.is_file() else None
-
-
 def _load(package: NpmPackage, archive: Path) -> None:
     wanted = f"{package.name}@{package.version}"
     npm = shutil.which("npm")
@@ -134,11 +128,12 @@ PWA = source_folder("pwa")
 def app_files(classifier: Classifier, archive: Path | None = None) -> dict[str, bytes]:
     """Return every file of the app by its path; the page answers as the classifier does.
 
-    ``archive`` is onnxruntime-web's, see `read_files`.
+    ``archive`` is onnxruntime-web's, see `read_files`; dicom-parser's may lie beside it.
     """
     bundle = classifier.bundle
     packed, arrays = _pack(bundle)
-    packages = [(ONNXRUNTIME_WEB, archive), (DICOM_PARSER, beside(archive, DICOM_PARSER))]
+    beside = archive.with_name(DICOM_PARSER.archive) if archive else None
+    packages = [(ONNXRUNTIME_WEB, archive), (DICOM_PARSER, beside if beside and beside.is_file() else None)]
     settings = {
         "model": classifier.file,
         "crop": classifier.crop,

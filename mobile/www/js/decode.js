@@ -213,17 +213,13 @@ export function findOrientation(data) {
 }
 
 function exifStart(data, view) {
-  if (data[0] === 0xff && data[1] === 0xd8) return inJpeg(data, view);
+  if (data[0] === 0xff && data[1] === 0xd8) {
+    const isExif = ({ marker, at }) => marker === 0xe1 && ascii(data, at + 4, 5) === "Exif\0";
+    const segment = [...jpegSegments(view)].find(isExif);
+    return segment ? segment.at + 10 : -1;
+  }
   if (data[0] === 0x89 && data[1] === 0x50) return inChunks(data, view, 8, 8, "eXIf", false);
   if (data[0] === 0x52 && data[8] === 0x57) return inChunks(data, view, 12, 8, "EXIF", true);
-  return -1;
-}
-
-function inJpeg(data, view) {
-  for (const { marker, at } of jpegSegments(view)) {
-    const isExif = marker === 0xe1 && ascii(data, at + 4, 4) === "Exif" && data[at + 8] === 0;
-    if (isExif) return at + 10;
-  }
   return -1;
 }
 

@@ -17,7 +17,8 @@ const TAGS = {
   tileHeight: 323, tiles: 324, tileBytes: 325, extra: 338, format: 339,
 };
 const NAMES = Object.fromEntries(Object.entries(TAGS).map(([name, tag]) => [tag, name]));
-const BYTES = { 1: 1, 3: 2, 4: 4 }; // of a value, by its type: BYTE, SHORT, LONG
+// Bytes of a value, and how a DataView reads it, by its type: BYTE, SHORT, LONG.
+const TYPES = { 1: [1, "getUint8"], 3: [2, "getUint16"], 4: [4, "getUint32"] };
 const [NONE, LZW, PACK_BITS] = [1, 5, 32773];
 const DEFLATE = [8, 32946];
 const [WHITE_IS_ZERO, GREY, RGB, PALETTE] = [0, 1, 2, 3];
@@ -44,23 +45,19 @@ function readTags(data) {
   const little = data[0] === 0x49;
   if (data[2] === 43 || data[3] === 43) throw unsupported("64-bit addresses", "32-bit ones");
   const word = (at) => view.getUint32(at, little);
-  const readers = {
-    1: (at) => view.getUint8(at),
-    3: (at) => view.getUint16(at, little),
-    4: word,
-  };
   const start = word(4);
   const count = view.getUint16(start, little);
   const tags = { little };
   for (let i = 0, at = start + 2; i < count; i++, at += 12) {
     const name = NAMES[view.getUint16(at, little)];
     const type = view.getUint16(at + 2, little);
-    if (!name || !BYTES[type]) continue;
+    if (!name || !(type in TYPES)) continue;
+    const [bytes, read] = TYPES[type];
     const values = word(at + 4);
-    const length = values * BYTES[type];
+    const length = values * bytes;
     const from = length <= 4 ? at + 8 : word(at + 8);
     if (values > MOST_VALUES || from + length > data.length) throw damaged(`${values} values of tag ${TAGS[name]}`);
-    tags[name] = Array.from({ length: values }, (_, k) => readers[type](from + k * BYTES[type]));
+    tags[name] = Array.from({ length: values }, (_, k) => view[read](from + k * bytes, little));
   }
   if (word(start + 2 + 12 * count)) {
     throw new ImageError("animated", "several pages: save the one picture to use as PNG");

@@ -30,7 +30,7 @@ from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.plain_image import grey_levels
 from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.trust import Cause
-from sonoforge.runtime.jobs.answering import answers_in_order, workers_for
+from sonoforge.runtime.jobs.answering import answer_all
 from sonoforge.training.data.cache import default_folder
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.selection import evenly_spaced
@@ -219,7 +219,7 @@ def _answer(
         kept[file] = [measure(disturb(levels, kind, strength, seed)) for kind, strength in hows]
         return {"file": file}
 
-    answered = answers_in_order(answer, list(files), workers_for(len(files), 1))
+    answered = answer_all(answer, list(files), "answering", (0, 1))
     for done, _ in enumerate(answered, start=1):
         print(f"{done} of {len(files)} images", end="\r")
     probabilities = np.array([[values for values, _ in kept[file]] for file in files])

@@ -113,7 +113,8 @@ const [ITEM, END] = [0xfffee000, 0xfffee0dd];
 /** Return the compressed bytes of each frame; PS3.5, A.4. */
 function fragmentsOf({ data, offset, needed }) {
   const [offsets, ...fragments] = items(data, offset);
-  const starts = offsetsOf(offsets.bytes);
+  const view = viewOf(offsets.bytes);
+  const starts = Array.from({ length: view.byteLength >> 2 }, (_, i) => view.getUint32(4 * i, true));
   const origin = offsets.end;
   if (starts.length) return groups(fragments, ({ end }, frame) => end - origin >= (starts[frame + 1] ?? Infinity));
   if (fragments.length === needed.frames) return fragments.map(({ bytes }) => bytes);
@@ -134,11 +135,6 @@ function items(data, offset) {
     at = end;
   }
   return found;
-}
-
-function offsetsOf(bytes) {
-  const view = viewOf(bytes);
-  return Array.from({ length: bytes.length >> 2 }, (_, i) => view.getUint32(4 * i, true));
 }
 
 /** Fragments joined to frames; `isLast` says whether a fragment ends the frame of that number. */

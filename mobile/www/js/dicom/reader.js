@@ -13,7 +13,7 @@ import { bytesOf, checkLength, has, inShort, itemsOf, readDataSet, valuesOf } fr
 import { framesOf } from "./frames.js";
 
 const { MAX_CLIP_PIXELS, MAX_FRAMES } = constants.limits;
-const { COLOUR, GREY, MAX_COLOUR_PIXELS, PALETTE } = constants.data_set;
+const { COLOUR, GREY, MAX_COLOUR_PIXELS, PALETTE, SPACINGS } = constants.data_set;
 const { NEARLY_BLACK, WHOLE_WORD } = constants.reader;
 const { CENTIMETRES, FORMAT_2D, MIN_SIDE, MOST_MM, TISSUE } = constants.header;
 
@@ -102,9 +102,10 @@ function frameTime(header) {
 function readRegion(header, width, height) {
   let best = null;
   let count = 0;
-  let isDamaged = false;
+  const items = tried(() => itemsOf(header, "SequenceOfUltrasoundRegions"));
+  let isDamaged = items === undefined;
   const area = ([left, top, right, bottom]) => (right - left) * (bottom - top);
-  for (const item of tried(() => itemsOf(header, "SequenceOfUltrasoundRegions")) ?? damaged()) {
+  for (const item of items ?? []) {
     const box = tried(() => regionBox(item, width, height));
     if (box === undefined) isDamaged = true;
     if (!box || Math.min(box[2] - box[0], box[3] - box[1]) < MIN_SIDE) continue;
@@ -113,11 +114,6 @@ function readRegion(header, width, height) {
   }
   const spacing = best && (tried(() => regionSpacing(best.item)) ?? null);
   return { region: best && { box: best.box, count }, spacing, isDamaged };
-
-  function damaged() {
-    isDamaged = true;
-    return [];
-  }
 }
 
 /** What a function returns; nothing where it throws. */
@@ -150,20 +146,15 @@ function regionSpacing(item) {
   const units = ["PhysicalUnitsXDirection", "PhysicalUnitsYDirection"].map((name) => valuesOf(item, name)[0]);
   if (units.some((unit) => unit !== CENTIMETRES)) return null;
   // A direction may be negative: the axis then runs the other way.
-  const [vertical, horizontal] = ["PhysicalDeltaY", "PhysicalDeltaX"].map((name) => 10 * Math.abs(valuesOf(item, name)[0]));
-  return spacingOf([vertical, horizontal], "region");
+  const mm = ["PhysicalDeltaY", "PhysicalDeltaX"].map((name) => 10 * Math.abs(valuesOf(item, name)[0]));
+  return mm.every((value) => value > 0 && value <= MOST_MM) ? { mm, source: "region" } : null;
 }
 
 /** The spacing of the picture, else of the detector. */
 function readSpacing(header) {
-  for (const name of ["PixelSpacing", "ImagerPixelSpacing"]) {
-    const values = valuesOf(header, name);
-    if (values.length === 2) return spacingOf(values, name);
-  }
-  return null;
+  const source = SPACINGS.find((name) => has(header, name));
+  return source ? { mm: valuesOf(header, source), source } : null;
 }
-
-const spacingOf = (mm, source) => (mm.every((value) => value > 0 && value <= MOST_MM) ? { mm, source } : null);
 
 // ---- from stored values to levels: modality, then values of interest (PS3.4, annex N.2)
 

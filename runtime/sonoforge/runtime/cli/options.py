@@ -270,13 +270,8 @@ def remote_runs(config: Any) -> tuple[str, Callable[[str], Any]] | None:
         return None
     if "of_runs" not in found.metadata:
         raise SonoforgeError(f"{found.name}: {value} is a URL; give a folder or file on this machine")
-    return value, functools.partial(_replaced, config, found.path)
-
-
-def _replaced(config: Any, path: Sequence[str], value: str) -> Any:
-    """Return the config with another value at the end of a path of fields."""
-    inner = value if len(path) == 1 else _replaced(getattr(config, path[0]), path[1:], value)
-    return dataclasses.replace(config, **{path[0]: inner})
+    path = found.path
+    return value, lambda folder: _build(config, (), {path: folder})
 
 
 SET = "--set"  # as argparse names its values: no key, which may be ``set``

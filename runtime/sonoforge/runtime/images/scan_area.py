@@ -161,18 +161,17 @@ def _refine(levels: NDArray[np.uint8], box: _Box, side: int) -> _Box:
     height, width = levels.shape
     left, top, right, bottom = box
     right, bottom = min(right, width), min(bottom, height)
+
+    def ends(active: NDArray[np.bool_], first: int, last: int, inside: int) -> tuple[int, int]:
+        outwards = len(active) - 1 - (first + inside), inside + _REACH * side
+        return len(active) - _end(active[::-1], *outwards), _end(active, last - 1 - inside, inside + _REACH * side)
+
     strip = levels[top:bottom].astype(np.int16)
     along = (np.abs(np.diff(strip, axis=0)) >= _STEP).mean(axis=0)
-    inside = round(_COLUMNS_INSIDE * (right - left))
-    outer_left = width - _end(along[::-1] >= _ACTIVE_COLUMN, width - 1 - (left + inside), inside + _REACH * side)
-    right = _end(along >= _ACTIVE_COLUMN, right - 1 - inside, inside + _REACH * side)
-    left = outer_left
+    left, right = ends(along >= _ACTIVE_COLUMN, left, right, round(_COLUMNS_INSIDE * (right - left)))
     strip = levels[:, left:right].astype(np.int16)
     across = (np.abs(np.diff(strip, axis=1)) >= _STEP).mean(axis=1)
-    inside = round(_ROWS_INSIDE * (bottom - top))
-    outer_top = height - _end(across[::-1] >= _ACTIVE_ROW, height - 1 - (top + inside), inside + _REACH * side)
-    bottom = _end(across >= _ACTIVE_ROW, bottom - 1 - inside, inside + _REACH * side)
-    top = outer_top
+    top, bottom = ends(across >= _ACTIVE_ROW, top, bottom, round(_ROWS_INSIDE * (bottom - top)))
     # Echoes fade with depth, so a scan may end in one dark level; it is kept where the screen has another level.
     depth = np.median(strip[max(bottom - side, top) :], axis=1)
     alike = np.abs(depth - np.median(depth[:side])) <= _SAME

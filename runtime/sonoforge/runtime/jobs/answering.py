@@ -183,18 +183,44 @@ def answer_all(
     workers: tuple[int, int],
     keep: Callable[[Entry], None] = lambda entry: None,
 ) -> Iterator[Entry]:
-    """Yield the answer for each file as `answers_in_order` does, with a bar of this title.
+    """Yield the answer for each file, in order, under a bar of this title; ``keep`` each as soon as it is known.
 
-    ``workers`` are how many files to answer at a time, 0 for `workers_for`, and the threads of each.
+    ``workers`` are how many files to answer at a time, 0 for `workers_for`, and the threads of each. Silencing the
+    decoders silences all of stderr, so a whole block of files is answered before any of it is yielded.  On Ctrl-C, the
+    finished part of the block is yielded before the interruption is raised again.
     """
-    done = itertools.count(1)
+    done, at_once = itertools.count(1), workers[0] or workers_for(len(files), workers[1])
     with progress_bar(title, len(files), silenced=True) as advance:
 
-        def kept(entry: Entry) -> None:
+        def known(entry: Entry) -> Entry:
             keep(entry)
             advance(next(done), None)
+            return entry
 
-        yield from answers_in_order(answer, files, workers[0] or workers_for(len(files), workers[1]), kept)
+        if at_once == 1:
+            for file in files:
+                with silent_libraries():
+                    entry = answer(file)
+                yield known(entry)
+            return
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - one file does not wait for it
+
+        pool = ThreadPoolExecutor(at_once)
+        try:
+            for begin in range(0, len(files), _BLOCK * at_once):
+                futures = [pool.submit(answer, file) for file in files[begin : begin + _BLOCK * at_once]]
+                finished, interrupted = [], False
+                with silent_libraries():
+                    try:
+                        for future in futures:
+                            finished.append(known(future.result()))
+                    except KeyboardInterrupt:
+                        interrupted = True
+                yield from finished
+                if interrupted:
+                    raise KeyboardInterrupt
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def workers_for(files: int, threads: int) -> int:
@@ -204,43 +230,3 @@ def workers_for(files: int, threads: int) -> int:
     from sonoforge.runtime.machine import cores  # noqa: PLC0415 - one file does not wait for it
 
     return max(1, min(cores() // threads, _MOST_WORKERS))
-
-
-def answers_in_order(
-    answer: Callable[[str], Entry],
-    files: Sequence[str],
-    workers: int,
-    keep: Callable[[Entry], None] = lambda entry: None,
-) -> Iterator[Entry]:
-    """Yield the answer for each file, in order, working on several at a time; ``keep`` each as soon as it is known.
-
-    Silencing the decoders silences all of stderr, so a whole block of files is answered before any of it is yielded.
-    On Ctrl-C, the finished part of the block is yielded before the interruption is raised again.
-    """
-    if workers == 1:
-        for file in files:
-            with silent_libraries():
-                entry = answer(file)
-            keep(entry)
-            yield entry
-        return
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - one file does not wait for it
-
-    pool = ThreadPoolExecutor(workers)
-    try:
-        for begin in range(0, len(files), _BLOCK * workers):
-            futures = [pool.submit(answer, file) for file in files[begin : begin + _BLOCK * workers]]
-            finished, interrupted = [], False
-            with silent_libraries():
-                try:
-                    for future in futures:
-                        entry = future.result()
-                        keep(entry)
-                        finished.append(entry)
-                except KeyboardInterrupt:
-                    interrupted = True
-            yield from finished
-            if interrupted:
-                raise KeyboardInterrupt
-    finally:
-        pool.shutdown(cancel_futures=True)
