@@ -1,14 +1,11 @@
 """``sonoforge export``: turn a run folder's model into a bundle of files that all give its answers."""
 
-import logging
 from typing import Any
 
 from sonoforge.export import jobs
 from sonoforge.export.settings import ExportConfig
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome, steps
-
-log = logging.getLogger(__name__)
 
 
 def main(config: ExportConfig) -> Outcome:
@@ -37,7 +34,7 @@ def main(config: ExportConfig) -> Outcome:
     return Outcome(result, steps(f"sonoforge classify IMAGES --bundle {folder}", compared))
 
 
-def check(config: ExportConfig) -> None:
-    """Check the run and the packages of the formats, and say what would be written."""
+def check(config: ExportConfig) -> str:
+    """Check the run and the packages of the formats, and return what would be written."""
     plan = jobs.check(config)
-    log.info("to write: %s, of %s, with %s", plan.folder, plan.checkpoint or plan.source, ", ".join(config.formats))
+    return f"to write: {plan.folder}, of {plan.checkpoint or plan.source}, with {', '.join(config.formats)}"

@@ -1,6 +1,5 @@
 """``sonoforge run``: turn images into evidence, a verified bundle and a report with one command."""
 
-import logging
 import shlex
 
 from sonoforge.export import whole_run
@@ -12,8 +11,6 @@ from sonoforge.runtime.verbs import verify
 from sonoforge.training.reports.run.page import REPORT, TABLES
 from sonoforge.training.reports.run.terminal import log_run
 from sonoforge.training.run_folder import log_to
-
-log = logging.getLogger(__name__)
 
 
 def main(config: RunConfig) -> Outcome:
@@ -38,6 +35,6 @@ def main(config: RunConfig) -> Outcome:
     return Outcome({**{name: str(path) for name, path in paths.items()}, **run.results}, following)
 
 
-def check(config: RunConfig) -> None:
-    """Check all that the run needs, and say what it would do."""
-    log.info("%s", whole_run.prepare(config).describe())
+def check(config: RunConfig) -> str:
+    """Check all that the run needs, and return what it would do."""
+    return whole_run.prepare(config).describe()

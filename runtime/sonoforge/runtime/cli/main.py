@@ -90,9 +90,9 @@ def _run_verb(name: str, rest: Sequence[str]) -> int:
 
 
 def _check(module: Any, config: Any) -> None:
-    """Check what a verb needs, and let it say what it would do, if it can."""
+    """Check what a verb needs, and say what it would do, if it can tell."""
     if hasattr(module, "check"):
-        module.check(config)
+        log.info("%s", module.check(config))
 
 
 def _call(module: Any, config: Any, name: str) -> options.Outcome:

@@ -1,15 +1,11 @@
 """``sonoforge crossval``: test whether a trained generator helps, in k folds, every arm on the same folds and seeds."""
 
-import logging
-
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.training.data.data_option import data_flags
 from sonoforge.training.jobs import comparing
 from sonoforge.training.reports.run.terminal import log_comparison
 from sonoforge.training.run_folder import log_to
 from sonoforge.training.settings.crossval import LEAKAGE, CrossvalConfig
-
-log = logging.getLogger(__name__)
 
 
 def main(config: CrossvalConfig) -> Outcome:
@@ -28,9 +24,9 @@ def main(config: CrossvalConfig) -> Outcome:
     return Outcome(result, f"sonoforge {following} {data_flags(config.data)}{protocol}")
 
 
-def check(config: CrossvalConfig) -> None:
-    """Check all that the run needs, and say what it would do."""
+def check(config: CrossvalConfig) -> str:
+    """Check all that the run needs, and return what it would do."""
     if config.from_predictions:
         comparing.read_again(config)
-    else:
-        log.info("%s", comparing.prepare(config).describe())
+        return f"to print: the tables of {config.from_predictions}"
+    return comparing.prepare(config).describe()

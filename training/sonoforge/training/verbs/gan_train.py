@@ -31,6 +31,6 @@ def main(config: GanTrainConfig) -> Outcome:
     )
 
 
-def check(config: GanTrainConfig) -> None:
-    """Check all that the training needs, and say what it would do."""
-    log.info("%s", generators.check(config).describe())
+def check(config: GanTrainConfig) -> str:
+    """Check all that the training needs, and return what it would do."""
+    return generators.check(config).describe()

@@ -1,15 +1,11 @@
 """``sonoforge train``: train one classifier, calibrated and judged on groups that it never saw."""
 
-import logging
-
 from sonoforge.runtime.cli.answer import say
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.training.jobs import training
 from sonoforge.training.run_folder import log_to
 from sonoforge.training.settings.crossval import TrainConfig
 from sonoforge.training.statistics.results import interval_text
-
-log = logging.getLogger(__name__)
 
 
 def main(config: TrainConfig) -> Outcome:
@@ -24,6 +20,6 @@ def main(config: TrainConfig) -> Outcome:
     return Outcome({"run": str(folder), **results}, f"sonoforge export {folder}")
 
 
-def check(config: TrainConfig) -> None:
-    """Check all that the training needs, and say what it would do."""
-    log.info("%s", training.prepare(config).describe())
+def check(config: TrainConfig) -> str:
+    """Check all that the training needs, and return what it would do."""
+    return training.prepare(config).describe()
