@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from sonoforge.export.bundle.card import generator_card, replace_files
+from sonoforge.export.bundle.card import render, replace_files, table
 from sonoforge.export.bundle.folder import file_entry, write_manifest
 from sonoforge.runtime.bundle.files import npz
 from sonoforge.runtime.bundle.generation import GeneratorManifest
@@ -55,7 +55,7 @@ def halve(folder: Path) -> None:
     manifest["training"]["weights"] = "rounded to half precision"
     row = manifest["parity"]["formats"]["onnx"] | {"bytes": len(model)}
     manifest["parity"]["formats"] = {"onnx": row}
-    card = replace_files(generator_card(manifest), manifest).encode()
+    card = replace_files(render("generator_card", **manifest, table=table), manifest).encode()
 
     def write(golden_file: bytes) -> None:
         contents = {file: model, "golden.npz": golden_file, "MODEL_CARD.md": card}

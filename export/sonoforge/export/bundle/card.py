@@ -38,11 +38,6 @@ def replace_files(card: str, manifest: ManifestJson) -> str:
     return "".join([*kept[:-1], section + "\n", kept[-1]])
 
 
-def generator_card(manifest: ManifestJson) -> str:
-    """Render a generator's card, without its files, from its manifest."""
-    return render("generator_card", **manifest, table=table)
-
-
 def render(template: str, /, **facts: object) -> str:
     """Fill in a card's template beside this module; the lines of each paragraph are joined."""
     text = _environment().get_template(f"{template}.md.j2").render(facts)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from sonoforge.export.bundle.add_formats import add_formats
-from sonoforge.export.bundle.card import generator_card
+from sonoforge.export.bundle.card import render, table
 from sonoforge.export.bundle.evidence import read_measured
 from sonoforge.export.bundle.folder import FormatRow, ManifestJson, refuse_other_folder, replacing_bundle, write_bundle
 from sonoforge.export.formats.source import (
@@ -85,7 +85,7 @@ def bundle_from_checkpoint(
         contents = {
             GeneratorManifest.model: exported.source.onnx,
             "golden.npz": _golden(generator),
-            "MODEL_CARD.md": generator_card(manifest).encode(),
+            "MODEL_CARD.md": render("generator_card", **manifest, table=table).encode(),
         }
         write_bundle(fresh, TASK, manifest, contents)
         rows = add_formats(fresh, exported, names, formats, reasons)

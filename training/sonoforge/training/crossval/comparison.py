@@ -24,7 +24,6 @@ from sonoforge.training.crossval.folds import (
 )
 from sonoforge.training.crossval.nested_choice import NestedFolds, collect_choices, run_inner_folds
 from sonoforge.training.crossval.preparation import Prepared
-from sonoforge.training.crossval.settings import ComparisonSettings
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
 from sonoforge.training.data.second_opinion import check_plans
@@ -65,37 +64,21 @@ def compare(folder: Path, prepared: Prepared) -> Record:
     predictions = [_pool(arm, plan, folds, cache.dataset) for plan in plans for arm in settings.arms]
     write_predictions(folder / ANSWERS, predictions, cache.dataset.classes)
     write_record(folder / ANSWERS)
-    split = _describe_split(settings.budget, plans[0], cache, second_opinion)
-    results = _results(cache, settings, predictions, folds, backbone.source, split)
-    if settings.choosing:
-        results["choice"] = collect_choices(settings.choosing, settings, folds, final.choice if final else None)
-    return results
-
-
-def _results(
-    cache: ImageCache,
-    settings: ComparisonSettings,
-    predictions: Sequence[Predictions],
-    folds: Sequence[FoldResult],
-    weights: str,
-    split: Record,
-) -> Record:
-    """Compute everything that follows from the predictions and the folds."""
-    classes = cache.dataset.classes
-    evaluation = tables.evaluate(predictions, classes)
+    # All that follows from the predictions and the folds.
+    evaluation = tables.evaluate(predictions, cache.dataset.classes)
     by_seed = {
         arm: [[fold for fold in folds if (fold.arm, fold.seed) == (arm, seed)] for seed in settings.seeds]
         for arm in settings.arms
     }
-    return {
+    results = {
         "data": cache.dataset.name,
-        "classes": list(classes),
+        "classes": list(cache.dataset.classes),
         "class_counts": cache.class_counts,
         "protocol": settings.protocol,
         "budget": settings.budget,
         "classifier": dataclasses.asdict(settings.classifier),
         "gan": dict(settings.generator_record),
-        "weights": weights,
+        "weights": backbone.source,
         "arms": {
             own.arm: _arm_result(evaluation["arms"][own.arm], own, by_seed[own.arm])
             for own in predictions
@@ -103,8 +86,11 @@ def _results(
         },
         "comparisons": evaluation["comparisons"],
         "never_right": evaluation["never_right"],
-        "split": split,
+        "split": _describe_split(settings.budget, plans[0], cache, second_opinion),
     }
+    if settings.choosing:
+        results["choice"] = collect_choices(settings.choosing, settings, folds, final.choice if final else None)
+    return results
 
 
 def _run_missing(tasks: Sequence[FoldTask], nested: NestedFolds, workers: Workers) -> None:

@@ -95,12 +95,6 @@ class FinishedRun:
     has_bundle: bool
     doubt: str  # on whose word the figures stand, see `evidence.read_answers`
 
-    @property
-    def arms(self) -> dict[str, Record]:
-        """Every arm with its figures; the first is the baseline."""
-        arms: dict[str, Record] = self.results["arms"]
-        return arms
-
 
 def read_run(folder: Path) -> FinishedRun:
     """Read a finished run; its figures are those that its answers give.
@@ -142,16 +136,16 @@ def answer(run: FinishedRun) -> dict[str, Said]:
 
 def _facts(run: FinishedRun) -> dict[str, object]:
     results, environment = run.results, run.environment
-    split, classifier = results["split"], results["classifier"]
-    seeds = next(iter(run.arms.values()))["seeds"]["seeds"]
+    split, classifier, arms = results["split"], results["classifier"], results["arms"]
+    seeds = next(iter(arms.values()))["seeds"]["seeds"]
     commit, plus, changes = (environment["git_revision"] or "").partition("+")
     gan: Mapping[str, object] = results["gan"]
     balanced = [
         f"{figures['title']}: {spread(figures['generated_per_fold'])} images a fold"
-        for name, figures in run.arms.items()
+        for name, figures in arms.items()
         if find_arm(name).fill
     ]
-    balanced += [figures["title"] for name, figures in run.arms.items() if find_arm(name).class_weights]
+    balanced += [figures["title"] for name, figures in arms.items() if find_arm(name).class_weights]
     choice = describe_choice(
         results["budget"], classifier, split["chosen_on"], split["images"], seeds, choosing_of(results)
     )
@@ -159,14 +153,14 @@ def _facts(run: FinishedRun) -> dict[str, object]:
     lengths = [f"{gan[unit]} {unit}" for unit in ("steps", "epochs", "kimg") if gan.get(unit) is not None]
     return {
         **{"results": results, "split": split, "classifier": classifier, "gan": gan, "audit": run.audit},
-        **{"environment": environment, "name": run.name, "arms": run.arms, "seeds": seeds, "choice": choice},
+        **{"environment": environment, "name": run.name, "arms": arms, "seeds": seeds, "choice": choice},
         **{"interval_text": interval_text, "balanced": balanced},
-        **{"own_arms": [*map(find_arm, run.arms)], "has_bundle": run.has_bundle, "simulated": run.data == PHANTOM},
-        "titles": [figures["title"] for figures in run.arms.values()],
+        **{"own_arms": [*map(find_arm, arms)], "has_bundle": run.has_bundle, "simulated": run.data == PHANTOM},
+        "titles": [figures["title"] for figures in arms.values()],
         "sealed": results["protocol"] in SEALED,
         "optimiser": describe_optimiser(classifier),
         "but_for": f", but for {name_grid(results['choice']['grid'])}" if "choice" in results else "",
-        "comparators": describe_comparators(run.arms),
+        "comparators": describe_comparators(arms),
         "revision": f", revision {commit[:12]}{plus}{changes}" if commit else "",
         "duration": lengths[0] if lengths else "the recipe's duration",
         "detectable": max((100 * value for value in detectable if value is not None), default=None),
