@@ -176,6 +176,10 @@ def test_a_bundle_of_ones_own_gives_its_weights_and_an_ensembles_is_refused(tmp_
     shipped, copied = load_backbone("shipped", NO_IMAGES), load_backbone(str(own), NO_IMAGES)
     assert copied.digest == shipped.digest == weights_digest(str(own))
     assert all(torch.equal(value, copied.state[key]) for key, value in shipped.state.items())
+    assert judge_weights(copied.source) is None, "an unchanged copy is the bundle shipped"
+    factory.edit_manifest(own, lambda manifest: manifest["training"].update(data="other scans"))
+    foreign = load_backbone(str(own), NO_IMAGES)
+    assert "trained on other scans as it states" in foreign.source and judge_weights(foreign.source)
     factory.edit_manifest(own, lambda manifest: manifest["files"].pop("batch-norm.npz"))
     with pytest.raises(SonoforgeError, match="ensemble"):
         load_backbone(str(own), NO_IMAGES)

@@ -211,6 +211,7 @@ def _network_of(bundle: Bundle[ClassifierManifest], cache: ImageCache, digest: s
     if bundle.classes != cache.dataset.classes:
         state = {key: value for key, value in state.items() if key.startswith("features.")}
     data = bundle.manifest.raw["training"]["data"]
-    which, by = ("shipped bundle", "") if bundle.is_shipped else (f"bundle {bundle.path.name}:", " as it states,")
-    source = f"{which} {bundle.manifest.title} (trained on {data},{by} {digest})"
+    if bundle.is_shipped:
+        return Backbone(state, f"shipped bundle {bundle.manifest.title} (trained on {data}, {digest})", digest)
+    source = f"bundle {bundle.path.name}: {bundle.manifest.title} (trained on {data} as it states, {digest}, {UNKNOWN})"
     return Backbone(state, source, digest)
