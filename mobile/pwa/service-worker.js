@@ -14,7 +14,7 @@ self.addEventListener("install", (event) => event.waitUntil(keepAll()));
 
 async function keepAll() {
   const cache = await caches.open(CACHE);
-  const old = await earlier();
+  const old = await Promise.all((await earlier()).map((name) => caches.open(name)));
   await Promise.all(
     Object.entries(FILES).map(async ([name, expected]) => {
       const address = new URL(name, self.registration.scope).href;
@@ -30,10 +30,8 @@ async function keepAll() {
   );
 }
 
-async function earlier() {
-  const names = (await caches.keys()).filter((name) => name.startsWith("sonoforge-") && name !== CACHE);
-  return Promise.all(names.map((name) => caches.open(name)));
-}
+/** Return the names of other versions' caches. */
+const earlier = async () => (await caches.keys()).filter((name) => name.startsWith("sonoforge-") && name !== CACHE);
 
 async function sha256(answer) {
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", await answer.arrayBuffer()));
@@ -43,8 +41,7 @@ async function sha256(answer) {
 self.addEventListener("activate", (event) => event.waitUntil(takeOver()));
 
 async function takeOver() {
-  const names = await caches.keys();
-  await Promise.all(names.filter((name) => name.startsWith("sonoforge-") && name !== CACHE).map((name) => caches.delete(name)));
+  await Promise.all((await earlier()).map((name) => caches.delete(name)));
   await self.clients.claim();
 }
 

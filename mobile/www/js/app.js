@@ -283,7 +283,7 @@ for (const id of ["files", "camera"]) {
 const clicked = {
   suspicious: changeOrder,
   "save-csv": () => {
-    const origin = { model: manifest.files[settings.model].sha256, settings: settings.settings };
+    const origin = { model_sha256: manifest.files[settings.model].sha256, settings: settings.settings };
     save("csv", "text/csv", toCsv(answers.all, settings.columns, origin));
   },
   "save-json": () => save("json", "application/json", toJson(answers.all, settings.clinic, say("notice"))),

@@ -5,7 +5,7 @@ import { BundleError } from "./bytes.js";
 import constants from "./constants.js";
 import { decide, decideEqual, equalShares, reweighted, stateOf } from "./decision.js";
 import { findMarks, NO_MARKS } from "./marks.js";
-import { greyLevels, normalise, resized, sum } from "./pixels.js";
+import { greyLevels, mean, normalise, resized } from "./pixels.js";
 import { byPixels, fingerprint } from "./repeats.js";
 import { networkView } from "./scan_area.js";
 import { measureQuality, nameKind, qualityFlags } from "./scan_checks.js";
@@ -149,7 +149,7 @@ export async function classifyClip(classifier, image) {
     const frame = await image.frame(number);
     ms.decode += performance.now() - began;
     const view = resized(greyLevels(frame), ...VIEW, "box");
-    if (kept && !differs(view, kept)) continue;
+    if (kept && mean(Array.from(view, (level, i) => Math.abs(level - kept[i]))) < NEAR_EQUAL) continue;
     kept = view;
     const result = await classifier.classify(frame);
     ms.total += result.ms.total;
@@ -157,8 +157,8 @@ export async function classifyClip(classifier, image) {
   }
   const equal = equalShares(manifest.classes);
   const said = answers.map(({ result }) => reweighted(result.probabilities, prevalence, equal));
-  const mean = manifest.classes.map((name) => [name, sum(said.map((frame) => frame[name])) / said.length]);
-  const decided = decideEqual(Object.fromEntries(mean), manifest, classifier.settings.clinic);
+  const pooled = manifest.classes.map((name) => [name, mean(said.map((frame) => frame[name]))]);
+  const decided = decideEqual(Object.fromEntries(pooled), manifest, classifier.settings.clinic);
   const agreeing = answers.filter(({ result }) => result.best === decided.label);
   const best = bestOf(agreeing.length ? agreeing : answers, decided.label);
   return {
@@ -175,11 +175,6 @@ export async function classifyClip(classifier, image) {
       best_frame: best.number,
     },
   };
-}
-
-function differs(view, kept) {
-  const apart = view.reduce((total, value, i) => total + Math.abs(value - kept[i]), 0);
-  return apart / view.length >= NEAR_EQUAL;
 }
 
 /** Prefer answers like the training images, then with fewest flags, then the surest, then the first. */

@@ -14,7 +14,8 @@ const FORMULA = /^'*[=+\-@\t\r]/;
 /** Return CSV with `columns` of `app.json`, of which `series` and motion stay empty; `origin` is the model's SHA-256 and its settings. */
 export function toCsv(answers, header, origin) {
   const rows = answers.map((answer) => {
-    const cells = { ...(answer.result ? cellsOf(answer) : failureOf(answer)), ...identity(answer, origin) };
+    const file = { bytes: answer.bytes, modified_ns: `${answer.modified}000000` };
+    const cells = { ...(answer.result ? cellsOf(answer) : failureOf(answer)), ...file, ...origin };
     return header.map((name) => cell(cells[name] ?? ""));
   });
   return [header, ...rows].map((row) => row.join(",") + "\n").join("");
@@ -56,13 +57,6 @@ const findingsOf = ({ findings }) =>
   );
 
 const failureOf = ({ file, error, code }) => ({ file, ok: false, error_code: code, error_message: `${file}: ${error}` });
-
-const identity = ({ bytes, modified }, { model, settings }) => ({
-  bytes,
-  modified_ns: `${modified}000000`,
-  model_sha256: model,
-  settings,
-});
 
 function cell(value) {
   let text = String(value);

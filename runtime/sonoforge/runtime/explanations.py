@@ -120,8 +120,7 @@ def caption(result: Result) -> list[str]:
     share = activation_map.share_in_brightest(result.map)
     verdict = result.verdict
     usable = verdict.state not in UNUSABLE
-    findings = {name: finding._asdict() for name, finding in result.findings.items()}
-    figures = decision.figures_in_words({**vars(result), "findings": findings})
+    figures = decision.figures_in_words(result.to_dict())
     trust = "; ".join(result.trust.reasons) or "like the training images"
     where = (
         f"The map holds no evidence for {result.label} anywhere."

@@ -18,9 +18,7 @@ const { NEARLY_BLACK, WHOLE_WORD } = constants.reader;
 const { CENTIMETRES, FORMAT_2D, MIN_SIDE, MOST_MM, TISSUE } = constants.header;
 
 /** Open a whole file, without decoding a frame; only `ImageError`s, whatever it holds. */
-export async function openDicom(file) {
-  return oneLine(async () => describe(readDataSet(file)));
-}
+export const openDicom = (file) => oneLine(async () => describe(readDataSet(file)));
 
 /** Turn any error into an `ImageError` that quotes nothing of the file. */
 async function oneLine(read) {

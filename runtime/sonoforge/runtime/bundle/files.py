@@ -216,17 +216,14 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
     infos = archive.infolist()
     if len(infos) > _MAX_ZIP_ENTRIES:
         raise BundleError(f"{path}: {len(infos)} entries are more than {_MAX_ZIP_ENTRIES}")
+    files: dict[zipfile.ZipInfo, list[str]] = {}
     for info in infos:
         name = info.orig_filename  # filename is cut at a null byte, with other separators
         parts = name.replace("\\", "/").split("/")
         if parts[0] == "" or ".." in parts or ":" in name or "\x00" in name:
             raise BundleError(f"{path}: the entry {name!r:.120} points outside the bundle; do not trust this file")
-    named = {info: info.filename.replace("\\", "/").split("/") for info in infos}
-    files = {
-        info: parts
-        for info, parts in named.items()
-        if parts[-1] and parts[0] != "__MACOSX" and parts[-1] not in _CLUTTER and not parts[-1].startswith("._")
-    }
+        if parts[-1] and parts[0] != "__MACOSX" and parts[-1] not in _CLUTTER and not parts[-1].startswith("._"):
+            files[info] = parts
     around = 0
     while len({tuple(parts[: around + 1]) for parts in files.values()}) == 1 < min(map(len, files.values())) - around:
         around += 1

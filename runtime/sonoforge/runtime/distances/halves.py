@@ -88,11 +88,9 @@ def summarise(full: float, matched: Sequence[float], floor: Sequence[float], mor
     """
     if not matched or len(matched) != len(floor):
         raise ValueError(f"{len(matched)} matched values for {len(floor)} floors; both need the same number, above 0")
-    low, high = np.percentile(matched, (2.5, 97.5))
-    floor_low, floor_high = np.percentile(floor, (2.5, 97.5))
+    low, high = np.percentile(matched, (2.5, 97.5)).tolist()
+    floor_low, floor_high = np.percentile(floor, (2.5, 97.5)).tolist()
     mean = float(np.mean(matched))
-    above, below = (float(floor_low), mean) if more_is_better else (mean, float(floor_high))
+    above, below = (floor_low, mean) if more_is_better else (mean, floor_high)
     ratio = above / below if below > 0 else None
-    return Measured(
-        float(full), mean, float(low), float(high), float(np.mean(floor)), float(floor_low), float(floor_high), ratio
-    )
+    return Measured(float(full), mean, low, high, float(np.mean(floor)), floor_low, floor_high, ratio)

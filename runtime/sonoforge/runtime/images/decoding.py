@@ -106,9 +106,13 @@ def decode_image(data: bytes, path: Path | str) -> PlainImage:
     with one_error(path):
         opening = _opening(data)
         if (opening is None or data[128:132] == b"DICM") and file_kinds.is_dicom(data):
-            from sonoforge.runtime.images.dicom.reader import decode_dicom  # noqa: PLC0415 - for DICOM alone
+            from sonoforge.runtime.images.dicom.reader import open_dicom  # noqa: PLC0415 - for DICOM alone
 
-            return PlainImage(decode_dicom(data, path))
+            image = open_dicom(path, data)
+            if image.frame_count > 1:
+                raise clip_refused(path, f"a clip of {image.frame_count} frames")
+            (frame,) = image.frames()
+            return PlainImage(frame)
         return _single(open_header(data, path), path)
 
 

@@ -92,8 +92,8 @@ class Repeats:
     """Compares each picture with the ten thousand before it."""
 
     def __init__(self) -> None:
-        self._files: list[str] = []
-        self._next = 0
+        self._files = [""] * _MOST
+        self._seen = 0
         self._first: dict[bytes, str] = {}
         # Pages of memory are allocated as they are written.
         self._details = np.empty((_MOST, SIDE**2), np.float32)
@@ -111,7 +111,7 @@ class Repeats:
             return {"copy_of": first, "seems_copy_of": None}
         sketch = (own.detail.reshape(SIDE, SIDE) @ _WAVES).ravel()
         rest = math.sqrt(max(0.0, float(own.detail @ own.detail - sketch @ sketch)))
-        alike, count = None, len(self._files)
+        alike, count = None, min(self._seen, _MOST)
         # An upper bound of the correlations, by Cauchy and Schwarz.
         most = self._sketches[:count] @ sketch + rest * self._rest[:count]
         near = np.flatnonzero(most >= ALIKE - _ROUNDING)
@@ -122,12 +122,10 @@ class Repeats:
             best = int(correlations.argmax())
             if correlations[best] >= ALIKE:
                 alike = self._files[np.arange(count)[some][best]]
-        if count < _MOST:
-            self._files.append(file)
-        else:
-            self._files[self._next] = file  # replaces the oldest
-        self._details[self._next], self._sketches[self._next], self._rest[self._next] = own.detail, sketch, rest
-        self._next = (self._next + 1) % _MOST
+        place = self._seen % _MOST  # of the oldest, if there is one
+        self._files[place], self._details[place] = file, own.detail
+        self._sketches[place], self._rest[place] = sketch, rest
+        self._seen += 1
         return {"copy_of": None, "seems_copy_of": alike}
 
 

@@ -153,23 +153,17 @@ class DicomImage:
                 why = f"stored as {decoder.UID.name}, whose decoder is not installed; run {install_extra('dicom')}"
                 raise limits.ImageError("unsupported", f"{self.path}: {why}")
             plugin = of_header.checked_plugin(decoder, plugin) if plugin else ""
-        count = 0
-        with contextlib.ExitStack() as opened:
-            with of_header.one_line(self.path):
-                stream = opened.enter_context(data_set.open_source(self._data.source))
+            count = 0
+            with data_set.open_source(self._data.source) as stream:
                 stream.seek(self._data.offset)
                 decoded = cast(
                     Generator[tuple[NDArray[Any], Any], None, None],
                     decoder.iter_array(stream, decoding_plugin=plugin, **self._data.options),
                 )
-                frames = islice(opened.enter_context(contextlib.closing(decoded)), self.frame_count)
-            while True:
-                with of_header.one_line(self.path):
-                    found = next(frames, None)
-                if found is None:
-                    break
-                count += 1
-                yield found[0]
+                with contextlib.closing(decoded):
+                    for values, _ in islice(decoded, self.frame_count):
+                        count += 1
+                        yield values
         if count < self.frame_count:
             raise limits.ImageError(
                 "truncated",
@@ -214,19 +208,6 @@ def open_dicom(path: Path | str, data: bytes | None = None) -> DicomImage:
             passed_over=(*stored.passed_over, *(("SequenceOfUltrasoundRegions",) if damaged else ())),
             _data=stored,
         )
-
-
-def decode_dicom(data: bytes, path: Path | str) -> Image.Image:
-    """Decode the one frame of a still.
-
-    Raises:
-        ImageError: The only error; ``animated`` for a clip.
-    """
-    image = open_dicom(path, data)
-    if image.frame_count > 1:
-        raise limits.clip_refused(path, f"a clip of {image.frame_count} frames")
-    (frame,) = image.frames()
-    return frame
 
 
 def _levels_of(stored: NDArray[Any], header: Dataset, shown: tuple[float, float]) -> NDArray[np.uint8]:
