@@ -277,6 +277,23 @@ def new_folder(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def private_folder(name: str) -> Iterator[Path]:
+    """Make a temporary folder that only its owner can read, and remove it at the end; see `temporary_name`.
+
+    What killed processes left is removed first.
+    """
+    base = Path(tempfile.gettempdir())
+    remove_leftovers(base)
+    folder = temporary_name(base / name)
+    with new_folder(folder):
+        folder.chmod(0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Lock a file or folder while inside, so that it is not taken for a leftover."""
     if sys.platform == "win32":

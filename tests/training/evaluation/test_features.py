@@ -133,10 +133,10 @@ def test_gradients_reach_the_images_and_not_the_network(squeezenet: Features) ->
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"features.99.weight": torch.zeros(3)}, r"nearest squeezenet1_1: 1 tensors .*first features\.99\.weight"),
-        ({"lin0.model.1.weight": torch.zeros(3)}, r"nearest squeezenet1_1: 1 tensors .*first lin0\.model"),
-        ({"features.0.weight": torch.zeros(96, 3, 7, 7)}, r"nearest squeezenet1_1: 1 tensors .*features\.0\.weight"),
-        ({"features.0.bias": None}, r"nearest squeezenet1_1: 1 tensors .*first features\.0\.bias"),
+        ({"features.99.weight": torch.zeros(3)}, r"nearest squeezenet1_1 \(1 tensors .*first features\.99\.weight"),
+        ({"lin0.model.1.weight": torch.zeros(3)}, r"nearest squeezenet1_1 \(1 tensors .*first lin0\.model"),
+        ({"features.0.weight": torch.zeros(96, 3, 7, 7)}, r"nearest squeezenet1_1 \(1 tensors .*features\.0\.weight"),
+        ({"features.0.bias": None}, r"nearest squeezenet1_1 \(1 tensors .*first features\.0\.bias"),
         ({"features.0.bias": torch.zeros(64, dtype=torch.int64)}, r"1 tensors .*first features\.0\.bias"),
     ],
     ids=["unknown layer", "unknown part", "other shape", "missing", "integers"],
@@ -174,7 +174,7 @@ def test_a_download_is_named_with_its_hash_and_leaves_stdout_alone(
     [
         ("w.pth", r"w\.pth: .*must be a \.safetensors file, not .* \(never unpickled\)"),
         ("w.safetensors", r"w\.safetensors: not a readable safetensors file"),
-        ("resnet.safetensors", r"not a torchvision vgg16 or squeezenet1_1 or alexnet or mobilenet_v2 .*key"),
+        ("resnet.safetensors", r"not a torchvision vgg16 or squeezenet1_1 or alexnet or mobilenet_v2; .*key"),
         ("vgg19", r"no such weights file; give vgg16, .* \(did you mean vgg16"),
         ("vgg16", r"vgg16-\w+\.pth could not be .*unreachable.*\); give features"),
     ],

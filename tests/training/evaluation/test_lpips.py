@@ -95,7 +95,7 @@ def test_other_networks_agree_with_torchmetrics_and_are_called_by_their_names(ne
     assert ours.name.startswith(f"LPIPS 0.1 {network} (sha256 ")
     first, second = _scans(4, 64), _scans(4, 64, seed=20)
     with torch.inference_mode():
-        expected = _torchmetrics(path, VARIANTS[network].heads)(_colours(first), _colours(second)).flatten()
+        expected = _torchmetrics(path, VARIANTS[network].lpips_heads)(_colours(first), _colours(second)).flatten()
     assert distance(ours, first, second) == pytest.approx(expected.numpy(), rel=1e-4, abs=1e-6)
     assert float(expected.min()) > 1e-3
 

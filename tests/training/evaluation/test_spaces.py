@@ -145,7 +145,7 @@ def test_the_shipped_bundle_says_what_it_was_trained_on() -> None:
         ("bundle:nowhere", None, r"nowhere: no such bundle"),
         ("pixels", "FILE", r"the feature space pixels takes no weights file .*; leave it out"),
         ("bundle", "FILE", "name it bundle:PATH"),
-        ("mobilenetv2-imagenet", "FILE", r"not a torchvision mobilenet_v2 "),
+        ("mobilenetv2-imagenet", "FILE", r"not a torchvision mobilenet_v2; "),
         ("vgg16-imagenet", "missing.safetensors", "no such weights file; give a"),
     ],
 )

@@ -119,8 +119,8 @@ def test_marks_touch_few_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_written_set_has_the_layout_of_busi_and_says_that_it_is_synthetic(tmp_path: Path) -> None:
     written = phantom.write_phantom_set(tmp_path / "set", 20, seed=5, size=64)
     expected = list(phantom.generate_phantom_set(20, seed=5, size=64))
-    assert written.images == {"normal": 4, "benign": 11, "malignant": 5}
-    assert written.groups == len({picture.group for picture in expected})
+    assert written["images"] == {"normal": 4, "benign": 11, "malignant": 5}
+    assert written["groups"] == len({picture.group for picture in expected})
     with (tmp_path / "set" / "groups.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["group"] for row in rows] == [picture.group for picture in expected]

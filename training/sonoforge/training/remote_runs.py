@@ -29,7 +29,6 @@ LIST = "copied.json"
 RUN = re.compile(r"\d{5,}-.+")
 NOT_COPIED = "features"  # a folder of large intermediate values, which is removed at the end of a run
 SECONDS = 10.0  # between two rounds of copying
-_OWNER_ALONE = 0o700
 
 _active: RemoteRuns | None = None
 
@@ -44,12 +43,8 @@ def work_at(url: str, work: Callable[[str], Outcome]) -> Outcome:
             are kept locally, and the message says where.
     """
     global _active  # noqa: PLW0603 - a process works at one URL
-    base = Path(tempfile.gettempdir())
-    atomic.remove_leftovers(base)  # of killed processes
-    here = atomic.temporary_name(base / "sonoforge-runs")
     before = logging.getLogRecordFactory()
-    with atomic.new_folder(here):
-        here.chmod(_OWNER_ALONE)
+    with atomic.private_folder("sonoforge-runs") as here:
         try:
             _active = remote = RemoteRuns(url, here)
             logging.setLogRecordFactory(lambda *args, **kwargs: remote.renamed(before(*args, **kwargs)))
@@ -61,7 +56,6 @@ def work_at(url: str, work: Callable[[str], Outcome]) -> Outcome:
         finally:
             logging.setLogRecordFactory(before)
             _active = None
-            shutil.rmtree(here, ignore_errors=True)
     following = "" if str(here) in outcome.next_command else outcome.next_command
     return Outcome(remote.shown_in(outcome.result), following, outcome.exit_code)
 

@@ -17,10 +17,8 @@ import multiprocessing
 import os
 import pickle
 import secrets
-import shutil
 import signal
 import socket
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -309,12 +307,7 @@ def _own_sigterm() -> Iterator[None]:
 
 def _start_options(settings: WorkerSettings, most: int, stack: contextlib.ExitStack) -> dict[str, Any]:
     device = find_device(settings.device)
-    base = Path(tempfile.gettempdir())
-    atomic.remove_leftovers(base)  # of killed processes
-    folder = atomic.temporary_name(base / "ray")  # short, for the names of sockets in it
-    stack.enter_context(atomic.new_folder(folder))
-    folder.chmod(0o700)
-    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    folder = stack.enter_context(atomic.private_folder("ray"))  # short, for the names of sockets in it
     gpus = torch.cuda.device_count() if device.type == "cuda" else 0
     return {
         "address": LOCAL,

@@ -112,7 +112,7 @@ def main() -> None:
     planned = plan(told.source, told.longest)
     if not planned:
         parser.error(f"{told.source}: has no cells such as carcinoma_in_situ/149143370-149143378-001.BMP")
-    print(write_set(told.out, planned, {"set": "herlev", "longest": told.longest}, resume=told.out.exists()).images)
+    print(write_set(told.out, planned, {"set": "herlev", "longest": told.longest}, resume=told.out.exists())["images"])
 
 
 if __name__ == "__main__":

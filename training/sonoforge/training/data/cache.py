@@ -23,7 +23,6 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,7 +35,7 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.runtime.atomic import new_folder, remove_leftovers, replacing, temporary_name
+from sonoforge.runtime.atomic import private_folder, replacing
 from sonoforge.runtime.cli.options import option
 from sonoforge.runtime.errors import SonoforgeError, refusing
 from sonoforge.runtime.images.decoding import read_image
@@ -55,7 +54,6 @@ log = logging.getLogger(__name__)
 NONE = "none"
 _FORMAT = 6
 _TIMESTAMP_TICK = 2_000_000_000  # nanoseconds; FAT, the coarsest file system in use, ticks every 2 s
-_OWNER_ALONE = 0o700
 # What the program writes into the folder; nothing else there is counted or removed.
 _IMAGES, _SETS = ("format*", "features"), ("phantom-*", "unpacked-*")
 
@@ -361,7 +359,7 @@ class CacheSettings:
             remedy = "choose another with --set cache.folder=FOLDER, or keep none with --set cache.folder=none"
             with refusing(f"{folder}: the folder of decoded images cannot be written", remedy, OSError):
                 folder.parent.mkdir(parents=True, exist_ok=True)
-                folder.mkdir(mode=_OWNER_ALONE, exist_ok=True)
+                folder.mkdir(mode=0o700, exist_ok=True)  # its owner alone may read it
             log.info("decoded images are kept in %s; sonoforge data list --clear-cache deletes them", folder)
         prune(folder, int(self.limit * 1e9))
         return folder
@@ -375,19 +373,9 @@ def default_folder() -> Path:
 @functools.cache
 def _temporary_folder() -> Path:
     """Make this process's folder; the next process removes what a killed one left behind."""
-    base = Path(tempfile.gettempdir())
-    remove_leftovers(base)
-    folder = temporary_name(base / "sonoforge-images")
     stack = contextlib.ExitStack()
-    stack.enter_context(new_folder(folder))
-    folder.chmod(_OWNER_ALONE)
-
-    def remove() -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        stack.close()
-
-    atexit.register(remove)
-    return folder
+    atexit.register(stack.close)
+    return stack.enter_context(private_folder("sonoforge-images"))
 
 
 def kept_files(folders: Iterable[Path]) -> list[tuple[float, int, Path]]:

@@ -8,16 +8,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from sonoforge.models.mobilenetv2 import import_torchvision
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean
+from sonoforge.runtime.errors import did_you_mean
 from sonoforge.runtime.images.preprocessing import IMAGENET
-from sonoforge.training.pretrained import download_weights, mismatches, read_weights
+from sonoforge.training.pretrained import check_tensors, download_weights, mismatches, read_weights
 
 EMBED_SIZE = IMAGENET.size  # the side that the ImageNet weights were trained for
 MAPS_SIZE = 64  # from this side on every tapped layer has a map of 2x2 or more
@@ -30,7 +30,8 @@ class Network(NamedTuple):
     weights: str  # torchvision's name of its ImageNet weights
     dimension: int  # length of its embeddings
     layers: Mapping[str, int]  # tapped layers: name, and index in torchvision's `features`
-    lpips: Mapping[str, Any] | None  # fields of `lpips.Variant`; None where LPIPS has no heads
+    lpips_heads: str  # name of the file with the heads of LPIPS in torchmetrics; empty: there are none
+    lpips_layers: Mapping[str, int]  # the maps that LPIPS compares, as in `layers`
 
 
 NETWORKS = {
@@ -118,17 +119,12 @@ def open_features(
 def _recognise(where: str, state: Mapping[str, Tensor], candidates: list[str]) -> tuple[str, nn.Sequential]:
     """Find the network with exactly these tensors (ignoring its classifier), and load them."""
     kept = {name: value for name, value in state.items() if not name.startswith("classifier.")}
-    wrong: dict[str, list[str]] = {}
-    for network in candidates:
-        with torch.device("meta"):  # shapes only: no memory, no random draws
-            module: nn.Sequential = getattr(import_torchvision().models, network)(weights=None).features
-        wrong[network] = mismatches(kept, module.state_dict(prefix="features."))
-        if not wrong[network]:
-            numbers = {name.removeprefix("features."): value for name, value in kept.items()}
-            module.load_state_dict(numbers, assign=True)
-            return network, module
-    nearest = min(wrong, key=lambda network: len(wrong[network]))
-    raise SonoforgeError(
-        f"{where}: not a torchvision {' or '.join(candidates)} (nearest {nearest}: {len(wrong[nearest])} tensors are "
-        f"missing, unknown or of another shape, first {wrong[nearest][0]}); use torchvision's key names"
-    )
+    with torch.device("meta"):  # shapes only: no memory, no random draws
+        modules = {name: getattr(import_torchvision().models, name)(weights=None).features for name in candidates}
+    expected = {name: module.state_dict(prefix="features.") for name, module in modules.items()}
+    nearest = min(candidates, key=lambda name: len(mismatches(kept, expected[name])))
+    found = f"{where}: not a torchvision {' or '.join(candidates)}; nearest {nearest}"
+    check_tensors(kept, expected[nearest], found, "use torchvision's key names")
+    numbers = {name.removeprefix("features."): value for name, value in kept.items()}
+    modules[nearest].load_state_dict(numbers, assign=True)
+    return nearest, modules[nearest]

@@ -11,10 +11,8 @@ Images below 64 pixels are enlarged to 64.
 
 import importlib.util
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,14 +29,7 @@ from sonoforge.training.pretrained import DIGEST
 SIDE = 64  # at 64 pixels a vector of SqueezeNet has 119 000 numbers, at 128 four times as many
 
 
-class Variant(NamedTuple):
-    """LPIPS on one network."""
-
-    heads: str  # name of the file with the heads in torchmetrics
-    layers: Mapping[str, int]  # the compared maps, as in `features.Network`
-
-
-VARIANTS = {name: Variant(**network.lpips) for name, network in NETWORKS.items() if network.lpips}
+VARIANTS = {name: network for name, network in NETWORKS.items() if network.lpips_heads}
 _EPSILON = 1e-8  # under the root, as torchmetrics has it; the authors add 1e-10 behind it
 _BLOCK = 32  # images at a time through the network
 
@@ -69,13 +60,13 @@ def open_lpips(backbone: str, device: torch.device | str = "cpu") -> Lpips:
         raise SonoforgeError(f"{backbone}: LPIPS has no heads for {features.name}; give {', '.join(VARIANTS)}")
     variant, found = VARIANTS[network], importlib.util.find_spec("torchmetrics")
     folders = [] if found is None else list(found.submodule_search_locations or [])
-    path = Path(*folders[:1], "functional", "image", "lpips_models", f"{variant.heads}.pth")
+    path = Path(*folders[:1], "functional", "image", "lpips_models", f"{variant.lpips_heads}.pth")
     if not folders or not path.is_file():
         raise SonoforgeError(f"LPIPS: no heads at {path}; run {install_extra('train')}")
     state = torch.load(path, map_location="cpu", weights_only=True)  # without importing torchmetrics
-    weights = [state[f"lin{layer}.model.1.weight"].flatten().float() for layer in range(len(variant.layers))]
+    weights = [state[f"lin{layer}.model.1.weight"].flatten().float() for layer in range(len(variant.lpips_layers))]
     name = f"LPIPS 0.1 {features.name}, heads (sha256 {sha256_of(path)[:DIGEST]})"
-    taps = replace(features, layers=variant.layers)
+    taps = replace(features, layers=variant.lpips_layers)
     return Lpips(name, network, taps, tuple(weight.sqrt().to(device) for weight in weights), torch.device(device))
 
 

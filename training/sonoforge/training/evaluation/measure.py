@@ -73,7 +73,7 @@ class EvaluationProtocol:
             "image size": side,
             "channels": channels,
             "resize of real images": real.resize,
-            "matched": matched_size(real.groups, fakes, self.repeats, self.seed),
+            "matched": min(len(first) for first, *_ in draw_halves(real.groups, fakes, self.repeats, self.seed)),
             "repeats": self.repeats,
             "seed": self.seed,
             "real images": real.fingerprint,
@@ -90,11 +90,6 @@ class EvaluationProtocol:
 def protocol_id(protocol: Mapping[str, Any]) -> str:
     """Return 16 hex digits that are equal for equal protocols."""
     return hashlib.sha256(json.dumps(plain(protocol), sort_keys=True).encode()).hexdigest()[:_ID]
-
-
-def matched_size(groups: NDArray[np.int64], fakes: int, repeats: int, seed: int) -> int:
-    """Return n, the number of images per set of all matched values and floors."""
-    return min(len(first) for first, _, _ in draw_halves(groups, fakes, repeats, seed))
 
 
 def measure_sets(

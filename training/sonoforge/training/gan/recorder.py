@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -41,7 +40,7 @@ LOG_SECONDS = 30  # between two log lines on the progress
 Row = dict[str, Any]
 
 
-class Recorder:
+class Recorder(contextlib.ExitStack):
     """The records of one training run; enter it around the loop.
 
     It writes to the folder: ``stats.jsonl`` (one object per tick), ``samples/`` (a grid of the same 64 latents per
@@ -60,6 +59,7 @@ class Recorder:
         show_progress: bool,
     ) -> None:
         """Read an earlier run's records, and prepare the samples' references."""
+        super().__init__()
         self._folder, self._training, self._state = folder, training, state
         self._start = 0
         if newest is not None:
@@ -95,21 +95,15 @@ class Recorder:
         self._tick_start = self._start
         self._began = self._tick_began = self._saved_at = time.monotonic()
         self._logged_at = -math.inf
-        self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> Recorder:
         settings, steps = self._training.settings, self._training.plan.steps
         title = f"{settings.recipe} {settings.class_name}"
-        self._advance = self._exit.enter_context(progress_bar(title, steps, self._start, show=self._show_progress))
+        self._advance = self.enter_context(progress_bar(title, steps, self._start, show=self._show_progress))
         # Later events of a killed run are hidden.
         events = SummaryWriter(str(self._folder / "tensorboard"), purge_step=self._start)
-        self._events = self._exit.enter_context(contextlib.closing(events))
+        self._events = self.enter_context(contextlib.closing(events))
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._exit.__exit__(kind, error, trace)
 
     def add(self, done: int, scalars: Mapping[str, Tensor], *, interrupted: bool) -> None:
         """Record one step; at the end of a tick, and on an interruption, measure, write and save.

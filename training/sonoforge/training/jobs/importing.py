@@ -66,8 +66,7 @@ def _convert(config: DataImportConfig, source: Path, out: Path) -> Record:
         "tables": {table.name: sha256_of(table) for table in reader.find_tables(source)},
         "versions": {"sonoforge": version("sonoforge"), "numpy": np.__version__, "pillow": PIL.__version__},
     }
-    written = write_set(out, planned, provenance, resume=config.resume)
-    return {"folder": str(out), "images": written.images, "left_out": written.left_out}
+    return {"folder": str(out), **write_set(out, planned, provenance, resume=config.resume)}
 
 
 def _fetch(config: DataImportConfig, url: str, out: str) -> Record:
@@ -130,7 +129,7 @@ def _simulate(config: DataImportConfig, out: str) -> Record:
     written = write_phantom_set(out, asked.images, asked.seed, asked.size)
     return {
         "folder": out,
-        **written._asdict(),
+        **written,
         "seed": asked.seed,
         "size": asked.size,
         "seconds": round(time.perf_counter() - start, 3),

@@ -26,6 +26,7 @@ from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.plain_image import encoded
 from sonoforge.training.phantom import BALANCE, CLASSES, MARKED
 from sonoforge.training.phantom.tissue import FIELD_MM, Field, Tissue, build_tissue
+from sonoforge.training.statistics.results import Record
 
 SPEED_MM_PER_US = 1.54  # sound in soft tissue
 F_NUMBER = 2.8  # depth over aperture, kept by dynamic focusing on receive
@@ -184,13 +185,6 @@ class PhantomImage:
     group: str  # name of the phantom that the picture shows; its frames belong on one side of a split
 
 
-class WrittenSet(NamedTuple):
-    """The result of `write_phantom_set`: pictures of each class, and the number of phantoms."""
-
-    images: dict[str, int]
-    groups: int
-
-
 def class_counts(count: int) -> tuple[int, ...]:
     """Return the pictures of each class by largest remainders; ties go to the earlier class."""
     exact = [count * share / sum(BALANCE) for share in BALANCE]
@@ -256,12 +250,15 @@ def _png(pixels: NDArray[np.uint8], about: str) -> bytes:
     return encoded(Image.fromarray(pixels), pnginfo=text, compress_level=3)
 
 
-def write_phantom_set(folder: Path | str, count: int, seed: int, size: int = 256) -> WrittenSet:
+def write_phantom_set(folder: Path | str, count: int, seed: int, size: int = 256) -> Record:
     """Write the data set of `generate_phantom_set` in the layout of BUSI, with its groups, to a new or empty folder.
 
     Pictures are ``<class>/<class> (N).png`` with ``<class>/<class> (N)_mask.png`` beside each, N from 1; normal
     pictures have black masks. ``groups.csv`` has the columns file and group. Every PNG says in its text that it is
     synthetic. The folder only appears under its name once complete.
+
+    Returns:
+        ``images``, pictures of each class, and ``groups``, the number of phantoms.
 
     Raises:
         SonoforgeError: The folder is not empty or cannot be written.
@@ -283,7 +280,7 @@ def write_phantom_set(folder: Path | str, count: int, seed: int, size: int = 256
             (temporary / f"{stem}_mask.png").write_bytes(_png(image.mask.astype(np.uint8) * np.uint8(255), about))
             groups.append((f"{stem}.png", image.group))
         (temporary / "groups.csv").write_text(csv_text([("file", "group"), *groups]), encoding="utf-8")
-    return WrittenSet(numbers, len({group for _, group in groups}))
+    return {"images": numbers, "groups": len({group for _, group in groups})}
 
 
 # Glyphs of 3 by 5 pixels, row by row, one octal digit a row: own drawing, so that no font library is involved.

@@ -25,6 +25,7 @@ from sonoforge.runtime.cli.options import option
 from sonoforge.runtime.csv_tables import csv_text, defused
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean, refusing
 from sonoforge.training.progress import in_threads
+from sonoforge.training.statistics.results import Record
 
 log = logging.getLogger(__name__)
 
@@ -107,13 +108,6 @@ class Reader(NamedTuple):
                 raise SonoforgeError(f"{own.name}: does not apply to {name}, which takes {', '.join(self.takes)}")
 
 
-class ImportedSet(NamedTuple):
-    """What `write_set` wrote: the number of pictures of each class, and a message for each left out, by path."""
-
-    images: dict[str, int]
-    left_out: dict[str, str]
-
-
 def short_names(paths: Iterable[str]) -> dict[str, str]:
     """Return a name for each file's picture: its stem if unique, otherwise its whole path."""
     stems = {path: PurePosixPath(path.removesuffix(".gz")).stem for path in paths}
@@ -126,11 +120,14 @@ def short_names(paths: Iterable[str]) -> dict[str, str]:
 
 def write_set(
     root: Path, planned: Sequence[PlannedPicture], provenance: Mapping[str, Any], *, resume: bool = False
-) -> ImportedSet:
+) -> Record:
     """Write the pictures of a set that do not exist yet, then ``groups.csv`` and ``import.json``.
 
     The folder is new or empty or, with ``resume``, holds an incomplete import with the same provenance: what was
     imported and with which settings.
+
+    Returns:
+        ``images``, the number of pictures of each class, and ``left_out``, a message for each left out, by path.
     """
     planned = [
         replace(own, path=re.sub(r"[^/]+(?=\.png$)", lambda stem: safe_name(stem[0]), own.path)) for own in planned
@@ -173,7 +170,7 @@ def write_set(
     for messages in (dict.fromkeys(left_out.values()), remarks):
         for message in list(messages)[:_MOST_MESSAGES]:
             log.warning("%s", message)
-    return ImportedSet(counts, left_out)
+    return {"images": counts, "left_out": left_out}
 
 
 def _claim(root: Path, provenance: Mapping[str, Any], *, resume: bool) -> None:
