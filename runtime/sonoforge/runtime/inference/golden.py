@@ -20,7 +20,7 @@ from sonoforge.runtime.inference.classifier import Classifier
 from sonoforge.runtime.inference.decision import SENSITIVITY, Clinic, decide
 from sonoforge.runtime.inference.generator import Generator
 from sonoforge.runtime.inference.latents import draw_latent
-from sonoforge.runtime.inference.loading import read_tried
+from sonoforge.runtime.inference.loading import inputs_of, read_tried
 from sonoforge.runtime.inference.onnx_session import CPU
 from sonoforge.runtime.inference.runners import NOT_TRUSTED, missing, needs_trust, run_in_subprocess
 
@@ -126,17 +126,14 @@ def _check_classifier(bundle: Bundle[Any], trust: bool) -> Checked:
     if not labels_equal:
         problems.append("golden vectors: a label differs")
     problems += _site_problems(bundle.manifest, outputs["probabilities"])
-    tensors = bundle.manifest.preprocessing.normalise(golden["pixels"])
 
     def difference(name: str) -> float:
-        form = bundle.manifest.files[name].format
-        if not bundle.is_shipped and not needs_trust(form):
+        if not bundle.is_shipped and not needs_trust(bundle.manifest.files[name].format):
             try:  # `run_in_subprocess` would wait for half an hour
                 read_tried(bundle, name)
             except BundleError as error:
                 raise GateError(str(error).removeprefix(f"{bundle.path}: ")) from error
-        own_preprocessing = form.endswith("-uint8")
-        found = _run_extracted(bundle, name, [golden["pixels"] if own_preprocessing else tensors])
+        found = _run_extracted(bundle, name, [*inputs_of(bundle, name, golden["pixels"]).values()])
         shapes, expected = [output.shape for output in found], [golden[output].shape for output in OUTPUTS]
         if shapes != expected:
             raise GateError(f"{name}: its outputs have the shapes {shapes}, not {expected}; export it again")

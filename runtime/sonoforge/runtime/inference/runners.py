@@ -105,7 +105,7 @@ def run_in_subprocess(name: str, path: Path, inputs: Sequence[NDArray[Any]], *, 
             remedy = "; try fewer images, or skip this format" * how.startswith("did not end")
             raise GateError(f"{path}: its runner {how}{remedy}")
         with np.load(task_folder / "outputs.npz", allow_pickle=False) as archive:
-            return [archive[f"output-{index}"] for index in range(len(archive.files))]
+            return [archive[name] for name in archive.files]
 
 
 def run_module(module: str, argument: Path, folder: Path, limit: float | None = None) -> str:
@@ -162,8 +162,7 @@ def _run_task(folder: Path) -> None:
         if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
             found = getattr(value, "dtype", type(value).__name__)
             raise SonoforgeError(f"{task['path']}: an output is of {found}, not numbers; export it again")
-    outputs = {f"output-{index}": np.concatenate(values) for index, values in enumerate(zip(*parts, strict=True))}
-    np.savez(folder / "outputs.npz", **outputs)  # type: ignore[arg-type]
+    np.savez(folder / "outputs.npz", *map(np.concatenate, zip(*parts, strict=True)))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sonoforge.runtime.atomic import prepare_folder, write_bytes
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.images.inputs import STDIN, Entry, failure, read_stdin, silent_libraries
+from sonoforge.runtime.images.inputs import STDIN, Entry, failure, hide, pseudonyms, read_stdin, silent_libraries
 from sonoforge.runtime.images.limits import ImageError
 from sonoforge.runtime.images.repeats import NOT_REPEATED, Fingerprint, Repeats, Sweeps
 from sonoforge.runtime.inference.clips import Answer, answer_file
@@ -63,8 +63,6 @@ class Answering:
             self._input = read_stdin()
         names = dict(zip(files, files, strict=True))
         if self._extras.anonymous:
-            from sonoforge.runtime.images.inputs import pseudonyms  # noqa: PLC0415 - only with --anonymous
-
             names = pseudonyms(files, {STDIN: self._input}, self._seen)
         if self._extras.overlay:
             from sonoforge.runtime.explanations import choose_targets  # noqa: PLC0415 - only with --overlay
@@ -77,11 +75,7 @@ class Answering:
     def answer(self, file: str) -> Entry:
         """Return the entry of a file."""
         entry = self.failures.get(file) or self._classified(file)
-        if not self._extras.anonymous:
-            return entry
-        from sonoforge.runtime.images.inputs import hide  # noqa: PLC0415 - only with --anonymous
-
-        return hide(entry, file, self._names[file])
+        return hide(entry, file, self._names[file]) if self._extras.anonymous else entry
 
     def mark_repeat(self, entry: Entry) -> None:
         """Note in a file's entry which earlier file shows the same picture, and which sweep it belongs to.

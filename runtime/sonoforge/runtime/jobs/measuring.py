@@ -115,15 +115,14 @@ def _measure(file: str, manifest: ClassifierManifest, repeats: Repeats, pictures
     try:
         with silent_libraries():
             whole = read_image(file)
-            image = preprocessing.seen(whole)
     except ImageError as error:
         return failure(file, error.code, str(error))
-    quality = assess(preprocessing.resize(image), image.size, manifest.quality)
     area = preprocessing.scan_area(whole)
     scan, mask = whole.crop(area.box) if area else whole, _mask_of(file, whole) if is_ultrasound else None
     lesion = mask.crop(area.box) if mask and area else mask
     names = [name for name in SCAN if is_ultrasound or name != "speckle_snr"]
-    repeated = repeats.find(file, take_fingerprint(grey_levels(whole), preprocessing.resize(scan)))
+    view = preprocessing.resize(scan)
+    repeated = repeats.find(file, take_fingerprint(grey_levels(whole), view))
     if pictures is not None:
         from sonoforge.runtime.pages.cards import address  # noqa: PLC0415 - only with --html
 
@@ -132,7 +131,7 @@ def _measure(file: str, manifest: ClassifierManifest, repeats: Repeats, pictures
         "file": file,
         "ok": True,
         "remarks": list(remarks_on(whole)),
-        "quality": quality.to_dict(),
+        "quality": assess(view, scan.size, manifest.quality).to_dict(),
         "scan": asdict(assess_scan(scan, manifest.scan_bands.limits, lesion, names)),
         "marks": find_marks(whole, area.box if area else None).summary if is_ultrasound else "",
         **repeated,

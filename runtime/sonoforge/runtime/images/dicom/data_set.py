@@ -298,8 +298,6 @@ def _needed(header: Dataset, syntax: str, path: Path | str) -> dict[str, Any]:
     photometric = header.get("PhotometricInterpretation")
     if not photometric or not isinstance(photometric, str):
         number("PhotometricInterpretation", 0, 0)
-    native = not DECODERS.get(syntax, "other")
-    colour = photometric in COLOUR
     values: dict[str, Any] = {
         "rows": number("Rows", 1, 65535),
         "columns": number("Columns", 1, 65535),
@@ -311,7 +309,8 @@ def _needed(header: Dataset, syntax: str, path: Path | str) -> dict[str, Any]:
         "photometric_interpretation": str(photometric),
     }
     if values["samples_per_pixel"] > 1:  # compressed frames define the order of their planes themselves
-        values["planar_configuration"] = number("PlanarConfiguration", 0, 1, None if native and colour else 0)
+        defined = bool(DECODERS[syntax]) or photometric not in COLOUR
+        values["planar_configuration"] = number("PlanarConfiguration", 0, 1, 0 if defined else None)
     if header.get("ExtendedOffsetTable") and header.get("ExtendedOffsetTableLengths"):
         values["extended_offsets"] = (header.ExtendedOffsetTable, header.ExtendedOffsetTableLengths)
     header.NumberOfFrames = values["number_of_frames"]
