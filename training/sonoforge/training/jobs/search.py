@@ -74,16 +74,12 @@ _SETTINGS_ONLY = ("recipes", "trials", "over")
 _CELLS_ONLY = ("stages", "strategy", "population", "children", "sample", "mutation", "metric", "weights")
 
 
-class Found(NamedTuple):
-    """What a search found; its folder holds ``study.db``, the table of all trials and ``report.html``."""
-
-    folder: Path
-    studies: list[Searched]  # of each recipe or network
-    command: str  # trains with the best settings or cells; empty if no trial was measured
-
-
-def work(config: GanSearchConfig) -> Found:
+def work(config: GanSearchConfig) -> tuple[Path, list[Searched], str]:
     """Do the missing trials, updating table and page after each.
+
+    Returns:
+        The run folder, with ``study.db``, the table of all trials and ``report.html``; what the study of each recipe or
+        network found; and the command that trains with the best of it, empty if no trial was measured.
 
     Raises:
         SonoforgeError: The settings do not go together, or cannot be trained on these images; or all trials of a
@@ -121,7 +117,7 @@ def work(config: GanSearchConfig) -> Found:
         page.write_report(folder, searched, plan.about, command)
         run_folder.write_results(folder, {"studies": {own.name: own.summary() for own in searched}})
     commands = [(own.best.metric or 0.0, own.command) for own in searched if own.best and own.command]
-    return Found(folder, searched, command or min(commands, default=(0.0, ""))[1])
+    return folder, searched, command or min(commands, default=(0.0, ""))[1]
 
 
 def _fill_defaults(config: GanSearchConfig) -> GanSearchConfig:
