@@ -212,10 +212,7 @@ def _link_resources(app: AndroidApp, tools: AndroidTools, folder: Path) -> Path:
         text = text.replace(f"@{key}@", escape(str(value).replace("\\", "\\\\"), {'"': "&quot;"}))
     (folder / "AndroidManifest.xml").write_text(text, encoding="utf-8")
     resources = folder / "res"
-    for file in sorted((ANDROID / "res").rglob("*.xml")):
-        target = resources / file.relative_to(ANDROID / "res")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(file.read_bytes())
+    shutil.copytree(ANDROID / "res", resources)
     for icon, name in (("icon-192.png", "mipmap-xxxhdpi/icon.png"), ("icon-512.png", "drawable-nodpi/icon_512.png")):
         (resources / name).parent.mkdir(exist_ok=True)
         (resources / name).write_bytes((PWA / "icons" / icon).read_bytes())

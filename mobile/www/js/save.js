@@ -79,14 +79,13 @@ export function toJson(answers, clinic, notice) {
 }
 
 /** Download text or bytes in a browser; in the Android app, let the phone save them. */
-export async function download(name, type, content) {
+export function download(name, type, content) {
   const blob = new Blob([content], { type });
   if (inAndroidApp) {
     // A web view saves no download by itself: Android asks where to, and gets the bytes in Base64.
-    const bytes = new Uint8Array(await blob.arrayBuffer());
-    let text = "";
-    for (let at = 0; at < bytes.length; at += 0x8000) text += String.fromCharCode(...bytes.subarray(at, at + 0x8000));
-    app.save(name, type, btoa(text));
+    const reader = new FileReader();
+    reader.onload = () => app.save(name, type, reader.result.split(",")[1]);
+    reader.readAsDataURL(blob);
     return;
   }
   const address = URL.createObjectURL(blob);

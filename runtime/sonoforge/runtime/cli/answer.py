@@ -78,11 +78,11 @@ def tell(text: str, indent: str = "", printer: Callable[..., None] = say) -> Non
         printer("%s", "\n".join(lines))
 
 
-def tell_table(rows: Sequence[Sequence[str]]) -> None:
-    """Print a table, its head first and figures flush right; on a narrow screen, each row as a sentence."""
+def tell_table(rows: Sequence[Sequence[str]], *, wide: bool = False) -> None:
+    """Print a table, its head first and figures flush right; unless ``wide``, a row beyond a screen as a sentence."""
     head, *others = rows
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    if sum(widths) + 2 * len(widths) - 2 > SCREEN:
+    if not wide and sum(widths) + 2 * len(widths) - 2 > SCREEN:
         for name, *cells in others:
             tell(f"{name}: {'; '.join(f'{title} {cell}' for title, cell in zip(head[1:], cells, strict=True))}")
         return

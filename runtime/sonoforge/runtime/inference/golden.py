@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
+import PIL
 from numpy.typing import NDArray
 
 from sonoforge.runtime.atomic import temporary_folder
@@ -101,9 +103,6 @@ def _who_states(bundle: Bundle[Manifest], key: str) -> str:
 
 
 def _versions() -> dict[str, str]:
-    import onnxruntime  # noqa: PLC0415 - after its telemetry was switched off
-    import PIL  # noqa: PLC0415
-
     return {
         "python": platform.python_version(),
         "numpy": np.__version__,

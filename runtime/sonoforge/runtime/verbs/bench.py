@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sonoforge.runtime.cli.answer import say
+from sonoforge.runtime.cli.answer import say, tell_table
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.jobs.benchmark import measure_bundle
 from sonoforge.runtime.settings import BenchConfig
@@ -29,10 +29,8 @@ def _print(report: Mapping[str, Any]) -> None:
     figures = report["threads"], ", ".join(map(str, report["batches"])), report["seconds"], report["rounds"]
     say("timing    threads %d, batches %s, %g s per file, %d rounds", *figures)
     measured = [row for row in report["files"] if row["status"] == "measured"]
-    table = [_COLUMNS, *(_cells(row, report["golden_images"]) for row in measured)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for cells in table if measured else ():
-        say("%s", f"{cells[0]:<{widths[0]}}  " + "  ".join(map(str.rjust, cells[1:], widths[1:])))
+    if measured:
+        tell_table([_COLUMNS, *(_cells(row, report["golden_images"]) for row in measured)], wide=True)
     for row in report["files"]:
         if row["status"] != "measured":
             say("%s: %s: %s", row["format"], row["status"], row["reason"])
