@@ -45,7 +45,6 @@ ROBOFLOW = {f"scan{n}{i}_png" for n in range(3) for i in range(2)}
 SLICES = {"mm_x": {"1.5"}, "mm_y": {"1.25"}, "mm_z": {"8"}}
 ROWS = [
     Imported("acdc", "", {"heart": 12}, PATIENTS, 12, {"phase": {"ED", "ES"}, "split": {"train"}, **SLICES}),
-    Imported("acdc", "--set import.outlined=true", {"heart": 8}, PATIENTS, 8, {"slice": {"1", "2"}}),
     Imported("cbis-ddsm", "--longest 128", {"benign": 2, "malignant": 2}, 3, 0, CBIS, 1),
     Imported("coco", "--masks", {"background": 2, "benign": 2, "malignant": 2}, 6, 4, {"split": {"train", "val"}}),
     Imported("coco of roboflow", "--masks", {"benign": 4, "malignant": 4}, ROBOFLOW, 8),
@@ -123,8 +122,8 @@ def test_another_folder_and_settings_of_other_sets_are_refused(tmp_path: Path, n
     line = refused("data", "import", name, tmp_path / "empty", tmp_path / "out")
     assert str(tmp_path / "empty") in line
     reader = open_reader(name)
-    other = next(flag for flag in ("outlined", "multilabel") if flag not in reader.takes)
-    line = refused("data", "import", name, tmp_path / "empty", tmp_path / "out", "--set", f"import.{other}=true")
+    other, value = next(own for own in (("longest", 99), ("window", "0,9")) if own[0] not in reader.takes)
+    line = refused("data", "import", name, tmp_path / "empty", tmp_path / "out", "--set", f"import.{other}={value}")
     assert f"{other}: does not apply to {name}" in line and reader.takes[0] in line
     assert not (tmp_path / "out").exists()
 

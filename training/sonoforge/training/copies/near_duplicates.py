@@ -429,13 +429,15 @@ def count_repeated(found: NearDuplicates, labels: NDArray[np.int64]) -> Record:
     }
 
 
-def join_scans(found: NearDuplicates, given: Sequence[str | None], contents: Sequence[str]) -> NDArray[np.int64]:
-    """Join near-duplicates, given groups (or None) and equal contents: (N,) int64 group of each of N images."""
-    first, second = [found.pairs.first], [found.pairs.second]
+def join_scans(
+    found: NearDuplicates,
+    given: Sequence[str | None],
+    contents: Sequence[str],
+    together: Sequence[tuple[int, int]] = (),
+) -> NDArray[np.int64]:
+    """Join near-duplicates, given groups (or None), equal contents and pairs: (N,) int64 group of each of N images."""
+    links = [*zip(found.pairs.first.tolist(), found.pairs.second.tolist(), strict=True), *together]
     for keys in (given, contents):
         seen: dict[str, int] = {}
-        links = [(seen.setdefault(key, i), i) for i, key in enumerate(keys) if key is not None]
-        pairs = np.array(links, dtype=np.int64).reshape(-1, 2)
-        first.append(pairs[:, 0])
-        second.append(pairs[:, 1])
-    return join_groups(len(given), np.concatenate(first), np.concatenate(second))
+        links += [(seen.setdefault(key, i), i) for i, key in enumerate(keys) if key is not None]
+    return join_groups(len(given), *np.array(links, dtype=np.int64).reshape(-1, 2).T)

@@ -9,7 +9,6 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train
 
 from sonoforge.runtime.errors import GateError, SonoforgeError, name_some
 from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.copies.matches import join_groups
 from sonoforge.training.copies.near_duplicates import join_scans
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
@@ -97,13 +96,7 @@ def _test_parts(
 
 def scan_groups(cache: ImageCache, together: Sequence[tuple[int, int]] = ()) -> NDArray[np.int64]:
     """Return the (N,) group of each image, see `near_duplicates.join_scans`, also joining the pairs ``together``."""
-    groups = join_scans(cache.near_duplicates, [item.group for item in cache.dataset.items], cache.hashes)
-    if not together:
-        return groups
-    first = np.unique(groups, return_index=True)[1]  # an image of each group
-    links = [*zip(range(len(groups)), first[groups].tolist(), strict=True), *together]
-    one, other = np.array(links, dtype=np.int64).T
-    return join_groups(len(groups), one, other)
+    return join_scans(cache.near_duplicates, [item.group for item in cache.dataset.items], cache.hashes, together)
 
 
 def has_published_split(dataset: Dataset) -> bool:

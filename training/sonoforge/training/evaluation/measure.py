@@ -174,7 +174,7 @@ def _row(figure: Figure, space: str, full: Value, size: int, matched: list[float
     ratios = [measured.ratio]
     if figure.better == "near":
         ratios.append(summarise(full.value, matched, floor, more_is_better=True).ratio)
-    row = {
+    return {
         **figure._asdict(),
         "space": space,
         **measured._asdict(),
@@ -184,7 +184,6 @@ def _row(figure: Figure, space: str, full: Value, size: int, matched: list[float
         "repeats": len(matched),
         "note": full.note,
     }
-    return row
 
 
 SHOWN_COPIES, SHOWN_NEAREST = 8, 4  # generated images, and training images beside each

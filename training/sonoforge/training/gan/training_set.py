@@ -218,33 +218,32 @@ def join_masks(images: Pixels, masks: NDArray[np.uint8]) -> Pixels:
     return np.concatenate([images, cut_structures(np.concatenate(shares, axis=3))], axis=3)
 
 
-def affine_matrices(
-    draws: NDArray[np.float64], rotation: float = 15.0, scale: float = 0.1, shift: float = 0.05, shear: float = 8.0
-) -> Tensor:
+# What a draw of 1 does.  These keep anatomy plausible and most of the picture in view, and are this project's choice;
+# the method is from Berezsky and Liashchynskyi 2024.
+ROTATION, SHEAR = 15.0, 8.0  # degrees
+SCALE = 0.1  # relative; the factor is log-uniform from 1 / (1 + SCALE) to 1 + SCALE
+SHIFT = 0.05  # share of the side, in both directions
+
+
+def affine_matrices(draws: NDArray[np.float64]) -> Tensor:
     """Convert uniform draws to maps from points of the result to points of the image.
 
-    The default ranges keep anatomy plausible and most of the picture in view; they are this project's choice; the
-    method is from Berezsky and Liashchynskyi 2024.
     The image is sheared, scaled, rotated about its centre, then shifted.
 
     Args:
         draws: (N, 5) in [-1, 1]: rotation, scale, shear, shift across, shift down.
-        rotation: Degrees at a draw of 1, minus as many at -1; so below.
-        scale: Relative; the factor is log-uniform from 1 / (1 + scale) to 1 + scale.
-        shift: Share of the side, in both directions.
-        shear: Degrees.
 
     Returns:
         (N, 2, 3) float32, in coordinates where the image spans -1..1, x before y.
     """
-    angle = np.radians(rotation) * draws[:, 0]
-    factor = (1 + scale) ** draws[:, 1]
-    slope = np.tan(np.radians(shear) * draws[:, 2])
+    angle = np.radians(ROTATION) * draws[:, 0]
+    factor = (1 + SCALE) ** draws[:, 1]
+    slope = np.tan(np.radians(SHEAR) * draws[:, 2])
     turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], axis=1).reshape(-1, 2, 2)
     sheared = np.tile(np.eye(2), (len(draws), 1, 1))
     sheared[:, 0, 1] = slope
     inverse = np.linalg.inv(factor[:, None, None] * turn @ sheared)
-    moved = 2 * shift * draws[:, 3:, None]  # the side is 2 long
+    moved = 2 * SHIFT * draws[:, 3:, None]  # the side is 2 long
     return torch.from_numpy(np.concatenate([inverse, -inverse @ moved], axis=2).astype(np.float32))
 
 

@@ -134,18 +134,19 @@ def compute_rows(scores: Sequence[CaseScore]) -> list[Record]:
     }
     weights = group_weights(np.array([patient for _, patient, _ in cases], np.int64))
     rows = []
-    for key, table in tables.items():
-        others = {name: tables.get((name, "")) for name in (REAL_ARM, AUGMENTED_ARM)}
+    for (arm, recipe), table in tables.items():
         rows.append(
             {
-                "arm": key[0],
-                "recipe": key[1],
-                "dice": _estimate(table, "dice", weights),
+                "arm": arm,
+                "recipe": recipe,
+                "dice": percentile_interval(_mean_dice(table, weights)),
                 "structures": {
                     name: _structure(table, place, weights, units[name]) for place, name in enumerate(structures)
                 },
-                "against_real": _difference(table, others[REAL_ARM], weights, key[0] == REAL_ARM),
-                "against_augmented": _difference(table, others[AUGMENTED_ARM], weights, key[0] == AUGMENTED_ARM),
+                **{
+                    f"against_{name}": _difference(table, tables.get((name, "")), weights)
+                    for name in (REAL_ARM, AUGMENTED_ARM)
+                },
             }
         )
     return rows
@@ -176,14 +177,8 @@ def _mean_dice(table: Table, weights: Floats) -> Floats:
     return np.asarray(_means(table["dice"], weights).mean(1))
 
 
-def _estimate(table: Table, score: str, weights: Floats, place: int | None = None) -> Interval:
-    if place is None:
-        return percentile_interval(_mean_dice(table, weights))
-    return percentile_interval(_means(table[score][:, [place]], weights)[:, 0])
-
-
-def _difference(table: Table, other: Table | None, weights: Floats, same: bool) -> Interval | None:
-    if other is None or same:
+def _difference(table: Table, other: Table | None, weights: Floats) -> Interval | None:
+    if other is None or other is table:
         return None
     return percentile_interval(_mean_dice(table, weights) - _mean_dice(other, weights))
 
@@ -192,9 +187,7 @@ def _structure(table: Table, place: int, weights: Floats, unit: str) -> Record:
     dice, hd95, invented = (table[name][:, place] for name in ("dice", "hd95", "invented"))
     there = ~np.isnan(dice)
     return {
-        "dice": _estimate(table, "dice", weights, place),
-        "iou": _estimate(table, "iou", weights, place),
-        "hd95": _estimate(table, "hd95", weights, place),
+        **{name: percentile_interval(_means(table[name][:, [place]], weights)[:, 0]) for name in SCORES},
         "unit": unit,
         "cases": int(there.sum()),
         "missed": float((there & np.isnan(hd95)).sum()),

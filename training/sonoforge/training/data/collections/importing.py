@@ -63,7 +63,6 @@ class ImportSettings:
         choices=("train", "test"),
         metavar="NAME,...",
     )
-    outlined: bool = option(False, help="volumes: skip slices without any segmented structure")
     window: tuple[float, ...] = option(
         (),
         help="frames, sliver07: values, such as Hounsfield units, to show as black and white (default: -160,240 for "

@@ -240,15 +240,12 @@ def level_window(settings: ImportSettings) -> tuple[float, float] | None:
     return settings.window[0], settings.window[1]
 
 
-def plan_slices(class_name: str, volumes: list[LabelledVolume], settings: ImportSettings) -> list[PlannedPicture]:
-    """List the slices of all volumes in order; a volume that cannot be opened becomes one picture that says why.
-
-    With ``settings.outlined``, leave out slices without any outline.
-    """
+def plan_slices(class_name: str, volumes: list[LabelledVolume]) -> list[PlannedPicture]:
+    """List the slices of all volumes in order; a volume that cannot be opened becomes one picture that says why."""
     planned: list[PlannedPicture] = []
     for volume in volumes:
         try:
-            planned += _slices(class_name, volume, settings)
+            planned += _slices(class_name, volume)
         except SonoforgeError as error:
             facts = {**volume.facts, **dict.fromkeys(COLUMNS, ""), "volume": volume.name}
             read = functools.partial(_refuse, error)
@@ -256,7 +253,7 @@ def plan_slices(class_name: str, volumes: list[LabelledVolume], settings: Import
     return planned
 
 
-def _slices(class_name: str, volume: LabelledVolume, settings: ImportSettings) -> list[PlannedPicture]:
+def _slices(class_name: str, volume: LabelledVolume) -> list[PlannedPicture]:
     _levels.cache_clear()  # as above
     if volume.problem:
         raise SonoforgeError(f"{volume.image}: {volume.problem}")
@@ -274,10 +271,7 @@ def _slices(class_name: str, volume: LabelledVolume, settings: ImportSettings) -
             raise SonoforgeError(f"{volume.labels}: label {min(unknown)} is not one of {known}; correct the label map")
     planned = []
     slices, times = (*image.shape[2:], 1)[:2]
-    places: list[int] = list(range(slices * times))
-    if settings.outlined:
-        places = np.flatnonzero(_labels(volume.labels)[0].any((0, 1))).tolist() if volume.labels else []
-    for place in places:
+    for place in range(slices * times):
         time, number = divmod(place, slices)
         name = f"{volume.name}_time{time + 1:03d}" if times > 1 else volume.name
         own = (name, str(number), *map("{:g}".format, image.spacing))

@@ -28,7 +28,7 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
         labels = path.with_name(path.name.replace(name, f"{name}_gt"))
         facts = {"phase": _phase(path.parent, int(match["frame"])), "split": split}
         volumes.append(LabelledVolume(name, path, labels, STRUCTURES, match["patient"], facts))
-    return plan_slices("heart", volumes, settings)
+    return plan_slices("heart", volumes)
 
 
 def _phase(folder: Path, frame: int) -> str:
@@ -43,7 +43,7 @@ def _phase(folder: Path, frame: int) -> str:
 
 READER = Reader(
     holds="patientNNN/patientNNN_frameNN.nii.gz",
-    takes=("outlined", "splits"),
+    takes=("splits",),
     plan=plan,
     find_tables=lambda folder: sorted(folder.glob("**/patient[0-9][0-9][0-9]/Info.cfg")),
 )

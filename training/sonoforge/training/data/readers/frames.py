@@ -53,7 +53,7 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
             labels = dataset.file(maps[item.path]) if item.path in maps else None
             problem = _problem(item.path, base, files, maps)
             volume = volumes.LabelledVolume(name, file, labels, structures[item.label], group, facts, window, problem)
-            planned += volumes.plan_slices(class_name, [volume], settings)
+            planned += volumes.plan_slices(class_name, [volume])
         else:
             planned += _frames(dataset, item, f"{class_name}/{name}", group, facts)
     return planned
@@ -130,4 +130,4 @@ def _distinct(file: Path) -> dict[int, NDArray[np.uint8]]:
     return kept
 
 
-READER = Reader("volume, clip or picture in class folders", ("outlined", "window"), plan)
+READER = Reader("volume, clip or picture in class folders", ("window",), plan)

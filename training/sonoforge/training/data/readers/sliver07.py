@@ -31,7 +31,7 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
         pairs.append((path, masks.get(name, path.with_name(name))))
     structures = dict(STRUCTURES) if 2 in labels_in(labels for _, labels in pairs) else {1: STRUCTURES[1]}
     volumes = [LabelledVolume(path.stem, path, labels, structures, path.stem, {}, window) for path, labels in pairs]
-    return plan_slices("liver", volumes, settings)
+    return plan_slices("liver", volumes)
 
 
-READER = Reader("liver-origNNN.mhd", ("outlined", "window"), plan, _find_headers)
+READER = Reader("liver-origNNN.mhd", ("window",), plan, _find_headers)
