@@ -81,11 +81,9 @@ def _write(
     rng = np.random.default_rng(1)
     record = ModelRecord(
         **{key: manifest.raw[key] for key in ("name", "version", "decision", "conformal", "quality")},
-        training=manifest.raw["training"],
+        training={**manifest.raw["training"], "frozen_blocks": shared_blocks, "mirror": mirror},
         evaluation=manifest.raw["evaluation"],
         classes=manifest.classes,
-        shared_blocks=shared_blocks,
-        mirror=mirror,
         temperature=1.7,
         trust={"median": 8.0, "threshold": 12.0, "checks": {**manifest.raw["trust"]["checks"], "foreign": 20.0}},
         intended_use="Tests.",

@@ -62,7 +62,7 @@ def _check(run: Path, formats: str, width: int) -> None:
     made = succeed("export", run, "--formats", formats, "--json").json
     assert {row["format"]: row["status"] for row in made["formats"]} == dict.fromkeys(formats.split(","), "passed")
     bundle = open_bundle(run / "bundle")
-    members, record, _ = load_model(run / "model")
+    members, _, _ = load_model(run / "model")
     pixels = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), np.uint8)
     inputs = IMAGENET.normalise(pixels)
     session = load_session(bundle.read("model.onnx"), "model.onnx")
@@ -78,7 +78,7 @@ def _check(run: Path, formats: str, width: int) -> None:
     assert set(Classifier(run / "bundle").classify("scan.png").probabilities) == {"normal", "benign", "malignant"}
     training, card = bundle.manifest.raw["training"], bundle.read("MODEL_CARD.md").decode()
     assert f"{training['backbone']}, {SIDE} x {SIDE}" in card and "MobileNetV2 (torchvision)" not in card
-    assert f"{record.shared_blocks} of {len(members[0].features)} blocks frozen" in card
+    assert f"{training['frozen_blocks']} of {len(members[0].features)} blocks frozen" in card
     assert "batch-norm.npz" not in bundle.manifest.files
 
 
@@ -90,7 +90,7 @@ def test_the_network_on_the_page_is_trained_exported_and_safe(
     run = Path(done.json["run"])
     _check(run, "onnx", 192)
     record = json.loads((run / "model" / "model.json").read_text())
-    assert record["name"].startswith("toy-phantom") and record["shared_blocks"] == round(11 / 19 * 8)
+    assert record["name"].startswith("toy-phantom") and record["training"]["frozen_blocks"] == round(11 / 19 * 8)
     assert re.fullmatch(r"net\.py:toy#[0-9a-f]{16}", record["training"]["backbone"])
     assert "already finished" in _train(place, "net.py:toy", "--resume").err
     refused = sonoforge("export", run / "bundle", "--formats", "ort", "--out", tmp_path / "again")
@@ -120,7 +120,7 @@ def test_weights_that_the_code_brings_along_are_kept_and_named(place: Path) -> N
     found = load_file(run / "model" / "model.safetensors")
     assert found.keys() == {"weight", "bias", "pooled_head.weight", "pooled_head.bias"}
     assert torch.allclose(found["weight"], brought.weight, atol=1e-4)
-    assert record["shared_blocks"] == 0  # its only block is trained
+    assert record["training"]["frozen_blocks"] == 0  # its only block is trained
 
 
 @pytest.mark.slow

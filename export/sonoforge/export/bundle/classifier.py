@@ -47,7 +47,8 @@ from sonoforge.training.statistics.results import Record
 
 def network_of(members: Sequence[Any], record: ModelRecord) -> BundleGraph:
     """Join trained networks into one, in evaluation mode."""
-    return BundleGraph(members, record.temperature, record.shared_blocks, record.mirror, record.look).eval()
+    made = record.training
+    return BundleGraph(members, record.temperature, made["frozen_blocks"], made["mirror"], record.look).eval()
 
 
 def read_network(bundle: Bundle[ClassifierManifest]) -> BundleGraph:
@@ -143,8 +144,6 @@ def read_record(bundle: Bundle[ClassifierManifest], graph: BundleGraph) -> Model
         record = ModelRecord(
             **{name: raw[name] for name in ("name", "version", "decision", "conformal", "quality", "training")},
             classes=manifest.classes,
-            shared_blocks=len(graph.shared),
-            mirror=raw["training"]["mirror"],
             temperature=manifest.temperature,
             trust=trust,
             evaluation=own,

@@ -81,14 +81,13 @@ class ModelRecord:
     name: str
     version: str
     classes: tuple[str, ...]  # class names in output order
-    shared_blocks: int  # leading blocks that all members share
-    mirror: bool  # whether it answers on the mean of the image and its mirror image
     temperature: float  # calibration temperature, fitted on out-of-fold predictions
     decision: Record  # reference shares and operating points
     conformal: Record  # prediction sets at error rate ``alpha``: ``thresholds`` and ``measured_coverage`` by class
     trust: Record  # ``median`` and ``threshold`` of held-out distances; ``checks``: `TrustChecks` as JSON
     quality: Record  # ``low`` and ``high`` of each metric of the network's view; ``scan``: see `final_model.scan_bands`
-    training: Record  # what it was trained on, and how
+    # What it was trained on, and how: members share ``frozen_blocks``, and with ``mirror`` see the mirror image, too.
+    training: Record
     evaluation: Record  # figures on held-out images of models trained with the same settings
     intended_use: str
     crop: str = "none"  # row of `preprocessing.CROPS`

@@ -160,8 +160,6 @@ def record_model(
         name=provenance.name or f"{provenance.job.backbone.network.short}-{cache.dataset.name.lower()}",
         version="1.0.0",
         classes=classes,
-        shared_blocks=settings.frozen_blocks,
-        mirror=settings.mirror,
         **{name: figures[name] for name in ("temperature", "decision", "conformal")},
         trust=record_trust(held_out.trust, held_out.predictions, signs, figures["trust"]),
         quality={**ranges, "scan": scan_bands(cache, indices, settings.preprocessing)},
