@@ -16,7 +16,7 @@ from sonoforge.runtime.bundle.files import SIGNATURE
 from sonoforge.runtime.bundle.manifest import Manifest
 from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
 from sonoforge.runtime.bundle.signing import read_key
-from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.errors import SonoforgeError, require
 from sonoforge.training.classifier.model_folder import check_model
 from sonoforge.training.devices import keep_freed_memory
 from sonoforge.training.gan.checkpoint import best_checkpoint, find_checkpoint
@@ -82,6 +82,8 @@ def check(settings: ExportConfig) -> Plan:
         checkpoint = find_checkpoint(source, settings.checkpoint or ("best" if measured else "last"))
     elif not is_bundle:
         check_model(source / "model")
+    if not is_bundle:
+        require("export to ONNX", "export", "onnxscript")
     folder = Path(settings.out) if settings.out else source if is_bundle else source / "bundle"
     return Plan(source, checkpoint, is_bundle, folder, _zip_target(folder, source) if settings.zip else None)
 

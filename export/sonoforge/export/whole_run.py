@@ -7,7 +7,7 @@ from sonoforge.export.bundle.classifier import bundle_from_run
 from sonoforge.export.settings import RunConfig
 from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.reader import open_bundle
-from sonoforge.runtime.errors import GateError
+from sonoforge.runtime.errors import GateError, require
 from sonoforge.runtime.inference import golden
 from sonoforge.training import run_folder
 from sonoforge.training.crossval.arms import final_name
@@ -22,6 +22,7 @@ from sonoforge.training.reports.run.whole_run import WholeRun, read_run
 
 def prepare(config: RunConfig) -> comparing.Prepared:
     """Open the images, and check everything that the run needs, see `comparing.prepare`."""
+    require("export to ONNX", "export", "onnxscript")
     final = final_name(config.final_arm, "--final-arm")
     return comparing.prepare(dataclasses.replace(config, final_arm=final), "run", final)
 

@@ -107,6 +107,17 @@ def test_a_full_disk_is_refused_with_figures(
     assert not any(tmp_path.iterdir())
 
 
+def test_a_run_that_could_not_be_exported_is_not_begun(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else found(name))
+    (line,) = lines_of_error(command("run", images, tmp_path))
+    assert "onnxscript is not installed; run " in line
+    assert command("crossval", images, tmp_path, "--dry-run").code == 0
+    assert not any(tmp_path.iterdir())
+
+
 def test_missing_weights_are_said_before_the_audit(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
