@@ -120,7 +120,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, (collection, patients, name) in enumerate(sets):
         for number in range(patients * len(CLASSES)):
             kind = CLASSES[number % len(CLASSES)]
-            scan = generate_phantom(number % len(CLASSES), number, seed, SIDE, marks=0)[0]
+            scan = generate_phantom(number % len(CLASSES), number, seed, SIDE)[0]
             path = root / collection / kind / name.format(number, kind)
             save(path, scan.pixels)
             if collection == "BUSI" or scan.mask.any():

@@ -258,7 +258,7 @@ def test_too_few_images_are_said_loudly_or_refused(more_pictures: Path, tmp_path
     assert "nothing is held out, so the metrics are measured against the training images" in done.err
     assert [done.json[name] for name in ("metric_reference", "held_out", "images")] == ["training", 0, 48]
     message = refused(*arguments, "--set", "gan.held_out=0.1")
-    assert "one in 10 of 48 images is 5" in message and "held_out 0" in message
+    assert "one in 10 of 48 images makes 5" in message and "0, to measure" in message
     assert len(list(tmp_path.iterdir())) == 1, "refused before a folder is made"
     silent = succeed(*arguments, "--set", "gan.metrics=none")
     assert "held out" not in silent.err
