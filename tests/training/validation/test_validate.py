@@ -118,7 +118,7 @@ def test_what_the_model_was_trained_on_is_left_out(shared: Path, tmp_path: Path)
         (("--external", "a:SCANS", "--classes", "x=cyst"), "'cyst' is not one of normal, benign, malignant"),
         (("--external", "a:SCANS", "--classes", "Benign=malignant"), "'Malignant' and 'Benign' both mean malignant"),
         (("--external", "a:TABLE"), "the label 'healthy'"),
-        (("--external", "a:EMPTY"), "none of its columns (nothing) is the images' files"),
+        (("--external", "a:EMPTY"), "none of its columns (nothing) names the image files"),
     ],
 )
 def test_what_cannot_be_judged_is_refused(

@@ -106,7 +106,7 @@ def open_label_table(path: Path, root: Path, images: Collection[str]) -> LabelTa
     keys = {kind: key for kind, key in first.items() if key}
     if "file" not in keys:
         raise SonoforgeError(
-            f"{path}: none of its columns ({_shown(columns)}) is the images' files; call that column file or file_name"
+            f"{path}: none of its columns ({_shown(columns)}) names the image files; call that column file or file_name"
         )
     folder = path.parent.relative_to(root).as_posix()
     below = "" if folder == "." else f"{folder}/"

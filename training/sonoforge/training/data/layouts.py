@@ -133,7 +133,7 @@ def lay_out(
         _check_agreement(answered, laid)
         for table in tables:
             if not table.questions:
-                log.warning("%s; the class folders count", table.lost)
+                log.warning("%s; until then, classes come from the folders alone", table.lost)
     return laid._replace(split=split or laid.split)
 
 
