@@ -51,7 +51,8 @@ def area_in_pairs(positive: Sequence[bool], scores: Sequence[float], groups: Seq
         own_groups = [groups[i] for i in side]
         k = len(set(own_groups))
         for i, won in side.items():
-            errors[groups[i]] += (won - area) / len(side) * (k / (k - 1)) ** 0.5
+            others = sum(group != groups[i] for group in own_groups)  # what is left without the group
+            errors[groups[i]] += (won - area) / others * ((k - 1) / k) ** 0.5
         counts.append(len(side) / design_effect(list(side.values()), own_groups))
         lost = {groups[i] for i, won in side.items() if won < 1}
         telling.append(min(len(lost), len({groups[i] for i, won in side.items() if won > 0})))

@@ -67,13 +67,13 @@ def test_the_interval_of_an_auc_by_group_equals_sums_over_pairs(kinds: int, sepa
         assert found["value"] == pytest.approx(area)
 
         def model(auc: float, loops: list[Area] = loops) -> float:
-            """Hanley & McNeil's own form: Q1 = A / (2 - A), Q2 = 2 A^2 / (1 + A), with half the other's added."""
-            first, second = auc / (2 - auc), 2 * auc * auc / (1 + auc)
+            """Chance that one image of the kind, or two of them, beat one other: normal scores of equal spread."""
+            place = stats.norm.ppf(auc)
+            both = stats.multivariate_normal.cdf([place, place], cov=[[1, 0.5], [0.5, 1]])
             total = 0.0
             for m, n in (one.counts for one in loops):
-                more = ((m + n) / 2 - 1) * (first - auc * auc + second - auc * auc)
-                total += (auc * (1 - auc) + more) / (m * n) / len(loops)
-            return total
+                total += (auc * (1 - auc) + (m - 1 + n - 1) * (both - auc * auc)) / (m * n) / len(loops)
+            return float(total)
 
         errors = [sum(one.errors.get(g, 0.0) for one in loops) / kinds for g in range(14)]
         telling, observed = np.mean([one.telling for one in loops]), float(np.sum(np.square(errors)))

@@ -130,7 +130,7 @@ def _group_errors(positive: NDArray[np.bool_], parts: Floats, groups: Labels) ->
         if count < 2:
             return np.full(len(errors), np.nan)
         sums = np.bincount(group, weights=part) - own * part[kind].mean()
-        errors += sums / kind.sum() * np.sqrt(count / (count - 1))
+        errors += sums / (kind.sum() - own) * np.sqrt((count - 1) / count)
     return errors
 
 
