@@ -243,22 +243,23 @@ def test_intervals_by_group_cover_and_those_by_image_do_not() -> None:
     assert held[1] / 600 < 0.90
 
 
-SETS = 1000
-NOISE = 2.5 * math.sqrt(0.95 * 0.05 / SETS)
+SETS = 2000
+NOISE = 2.5 * math.sqrt(0.93 * 0.07 / SETS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("prevalence", [0.5, 0.27])
+@pytest.mark.parametrize("prevalence", [0.5, 0.2])
 @pytest.mark.parametrize("correlation", [0.0, 0.3])
 @pytest.mark.parametrize("count", [30, 60, 200])
 def test_the_interval_of_an_auc_covers_with_few_groups(count: int, correlation: float, prevalence: float) -> None:
-    """Misses lie on both sides, but where half of the draws are separable, as these hold all that is true."""
+    """Misses lie on both sides, and no more of them flatter than the other way round."""
     for auc in (0.5, 0.7, 0.8, 0.9, 0.95, 0.98):
         rng, separation = np.random.default_rng(3), separation_for(auc)
         found = np.array([auc_ends(separation, correlation, rng, few_groups(count), prevalence) for _ in range(SETS)])
         above, below = (found[:, 0] > auc).mean(), (found[:, 1] < auc).mean()
         assert 0.93 - NOISE < 1 - above - below < 0.97 + NOISE, f"AUC {auc}"
-        assert max(above, below) < 0.05
+        assert above < 0.04 + NOISE
+        assert below < 0.045 + NOISE
 
 
 def auc_ends(

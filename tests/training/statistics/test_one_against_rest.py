@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
-from clustered import draw_scores, posterior, true_net_benefit, true_sensitivity
+from clustered import draw_scores, few_groups, posterior, separation_for, true_net_benefit, true_sensitivity
+from group_loops import design_effect, wilson_ends
 from sonoforge.training.statistics.one_against_rest import (
     SPECIFICITIES,
     THRESHOLDS,
-    called,
     decision_curve,
     net_benefit,
     operating_points,
+    sensitivities,
     sensitivity_differences,
 )
 
 
-def by_loops(positive: np.ndarray, scores: np.ndarray, folds: np.ndarray, aim: float) -> tuple[float, float]:
-    """Sensitivity and specificity, image by image."""
+def by_loops(positive: np.ndarray, scores: np.ndarray, folds: np.ndarray, aim: float) -> np.ndarray:
+    """Which images are called, image by image."""
     answers = []
     for own, score in zip(folds, scores, strict=True):
         others = sorted(scores[(folds != own) & ~positive])
-        threshold = next(t for t in others if np.mean(np.array(others) <= t) >= aim)
-        answers.append(score > threshold)
-    return float(np.mean(np.array(answers)[positive])), float(np.mean(~np.array(answers)[~positive]))
+        answers.append(score > next((t for t in others if np.mean(np.array(others) <= t) >= aim), math.inf))
+    return np.array(answers)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -32,10 +34,67 @@ def test_figures_equal_plain_loops_also_with_ties(seed: int) -> None:
     rng = np.random.default_rng(seed)
     positive, folds = rng.random(120) < 0.3, rng.integers(0, 5, 120)
     scores = (rng.normal(size=120) + positive).round(1)
-    found = called(positive, scores, folds, np.ones((1, 120)))
-    for i, aim in enumerate(SPECIFICITIES):
-        expected = by_loops(positive, scores, folds, aim)
-        assert (found.sensitivity[0, i], found.specificity[0, i]) == pytest.approx(expected)
+    once = sensitivities(positive, scores, folds, np.ones((1, 120)))[0]
+    for at, point in zip(once, operating_points(positive, scores, folds, np.arange(120)), strict=True):
+        calls = by_loops(positive, scores, folds, point["aim"])
+        assert point["sensitivity"]["value"] == pytest.approx(calls[positive].mean()) == at
+        assert point["specificity"]["value"] == pytest.approx(1 - calls[~positive].mean())
+
+
+@pytest.mark.parametrize("count", [20, 60, 300])
+def test_the_interval_of_a_sensitivity_adds_that_of_the_threshold(count: int) -> None:
+    rng = np.random.default_rng(count)
+    groups = np.sort(rng.integers(0, count, count))  # single images, and up to four alike
+    positive, folds, chosen = groups % 3 == 0, groups % 5, rng.random(count) < 0.7
+    scores = (rng.normal(size=count)[groups] + rng.normal(size=count) + positive).round(1)
+    for counted in (np.ones(count, bool), chosen):
+        for point in operating_points(positive, scores, folds, groups, counted):
+            aim, calls = point["aim"], by_loops(positive, scores, folds, point["aim"])
+            found, spared = positive & counted, ~positive & counted
+            own, low, high = point["sensitivity"].values()
+            others = design_effect((~calls[~positive]).tolist(), groups[~positive].tolist())
+            slack = 1.959963984540054 * math.sqrt(aim * (1 - aim) * others / (~positive).sum())
+            most, least = (by_loops(positive, scores, folds, at)[found].mean() for at in (aim - slack, aim + slack))
+            below, above = wilson_ends(calls[found].tolist(), groups[found].tolist())
+            assert low == pytest.approx(max(0, own - math.hypot(own - below, own - least)), abs=1e-9)
+            assert high == pytest.approx(min(1, own + math.hypot(above - own, most - own)), abs=1e-9)
+            ends = wilson_ends((~calls[spared]).tolist(), groups[spared].tolist())
+            assert (point["specificity"]["low"], point["specificity"]["high"]) == pytest.approx(ends, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("others", "told"), [(8, [False, False]), (34, [False, False]), (60, [True, False]), (80, [True, True])]
+)
+def test_few_images_of_the_rest_leave_the_sensitivity_open(others: int, told: list[bool]) -> None:
+    """The highest of n scores lies below the quantile q of all with a chance of q^n: 3 % for q = .9 and n = 34."""
+    positive = np.arange(others + 100) < 100
+    scores = positive + np.random.default_rng(0).random(len(positive))
+    points = operating_points(positive, scores, np.arange(len(positive)) % 10, np.arange(len(positive)))
+    ends = [point["sensitivity"]["low"] for point in points]
+    assert [point["sensitivity"]["value"] for point in points] == [1, 1]
+    assert [low > 0.9 for low in ends] == told
+    assert [low == 0 for low in ends] == [not known for known in told]
+
+
+SETS = 1000
+NOISE = 2.5 * math.sqrt(0.93 * 0.07 / SETS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prevalence", [0.5, 0.2])
+@pytest.mark.parametrize("correlation", [0.0, 0.3])
+@pytest.mark.parametrize("count", [30, 60, 200])
+def test_the_interval_at_a_fixed_specificity_covers(count: int, correlation: float, prevalence: float) -> None:
+    """Far more than 95 % where few images leave the threshold nearly free; hardly any interval flatters."""
+    for auc in (0.7, 0.8, 0.9, 0.95, 0.98):
+        rng, separation, missed = np.random.default_rng(5), separation_for(auc), np.zeros((2, 2))
+        for _ in range(SETS):
+            drawn = draw_scores((separation, separation), correlation, rng, few_groups(count), prevalence)
+            for i, point in enumerate(operating_points(drawn.positive, drawn.arms[0], drawn.folds, drawn.groups)):
+                true, own = true_sensitivity(separation, point["aim"]), point["sensitivity"]
+                missed[i] += own["low"] > true, own["high"] < true
+        assert (missed.sum(axis=1) / SETS < 0.07 + NOISE).all(), f"AUC {auc}"
+        assert (missed[:, 0] / SETS < 0.025 + NOISE).all(), f"AUC {auc}"
 
 
 def test_a_weight_counts_like_so_many_images() -> None:
@@ -43,9 +102,8 @@ def test_a_weight_counts_like_so_many_images() -> None:
     positive, folds = rng.random(60) < 0.4, rng.integers(0, 3, 60)
     scores, weights = rng.normal(size=60) + positive, rng.integers(0, 4, 60)
     repeated = [np.repeat(part, weights) for part in (positive, scores, folds)]
-    once = called(*repeated, np.ones((1, weights.sum())))
-    weighted = called(positive, scores, folds, weights[None].astype(float))
-    assert np.allclose(once.sensitivity, weighted.sensitivity) and np.allclose(once.specificity, weighted.specificity)
+    once = sensitivities(*repeated, np.ones((1, weights.sum())))
+    assert np.allclose(once, sensitivities(positive, scores, folds, weights[None].astype(float)))
 
 
 def test_no_threshold_is_chosen_on_the_images_that_it_is_measured_on() -> None:
@@ -53,19 +111,17 @@ def test_no_threshold_is_chosen_on_the_images_that_it_is_measured_on() -> None:
     positive, folds = rng.random(200) < 0.3, np.arange(200) % 4
     scores = rng.normal(size=200) + positive
     lifted = np.where(folds == 0, scores + 100, scores)  # every image of fold 0 is above the others' thresholds
-    found = called(positive, lifted, folds, np.ones((1, 200)))
+    found = operating_points(positive, lifted, folds, np.arange(200))[0]["specificity"]["value"]
     # Chosen on fold 0 itself, nine tenths of its images that are not of the class would be spared.
-    assert found.specificity[0, 0] == pytest.approx(1 - np.mean(folds[~positive] == 0))
+    assert found == pytest.approx(1 - np.mean(folds[~positive] == 0))
 
 
 def test_many_images_give_the_sensitivity_of_the_normal_law() -> None:
     drawn = draw_scores((2.0, 2.5), 0.0, np.random.default_rng(9), np.ones(40_000, np.int64))
-    once = np.ones((1, 40_000))
     for scores, separation in zip(drawn.arms, (2.0, 2.5), strict=True):
-        found = called(drawn.positive, scores, drawn.folds, once)
-        for i, aim in enumerate(SPECIFICITIES):
-            assert found.sensitivity[0, i] == pytest.approx(true_sensitivity(separation, aim), abs=0.012)
-            assert found.specificity[0, i] == pytest.approx(aim, abs=0.005)
+        for point in operating_points(drawn.positive, scores, drawn.folds, drawn.groups):
+            assert point["sensitivity"]["value"] == pytest.approx(true_sensitivity(separation, point["aim"]), abs=0.012)
+            assert point["specificity"]["value"] == pytest.approx(point["aim"], abs=0.005)
 
 
 def test_intervals_hold_their_value_and_differences_are_paired() -> None:
@@ -85,8 +141,10 @@ def test_intervals_hold_their_value_and_differences_are_paired() -> None:
 
 
 def test_without_other_images_nothing_can_be_called() -> None:
-    found = called(np.ones(4, bool), np.arange(4.0), np.arange(4), np.ones((1, 4)))
-    assert found.sensitivity.tolist() == [[0.0, 0.0]] and np.isnan(found.specificity).all()
+    for point in operating_points(np.ones(4, bool), np.arange(4.0), np.arange(4), np.arange(4)):
+        assert point["sensitivity"]["value"] == 0
+        assert np.isnan(point["specificity"]["value"])
+    assert sensitivities(np.ones(4, bool), np.arange(4.0), np.arange(4), np.ones((1, 4))).tolist() == [[0, 0]]
 
 
 def once(count: int) -> np.ndarray:

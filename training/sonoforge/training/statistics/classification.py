@@ -1,7 +1,7 @@
 """Compute accuracy, AUC, F1 and other figures of labels (N,) in 0..C-1 and probabilities (N, C); agreement of readers.
 
 DeLong's test of two areas under the ROC curve assumes independent images; on images in groups it finds differences that
-do not exist. Obuchowski's form, which sums over groups, is used instead.
+do not exist. Obuchowski's form, which sums over groups, is used instead, with one group left out at a time.
 """
 
 from collections.abc import Sequence
@@ -70,8 +70,8 @@ def delong_test(positive: NDArray[np.bool_], first: Floats, second: Floats, grou
 def auc_by_group(kinds: Sequence[tuple[NDArray[np.bool_], Floats]], groups: Labels) -> Interval:
     """Return the area under the ROC curve with its 95 % interval by group; of several kinds, the mean area.
 
-    It is `auc_interval` for the effective numbers of images (see `design_effect`), with Obuchowski's variance (see
-    `delong_test`).  It was chosen by ``training/studies/intervals``.
+    It is `auc_interval` for the effective numbers of images (see `design_effect`), with the variance of
+    `delong_test`.  It was chosen by ``training/studies/intervals``.
 
     Args:
         kinds: For each kind, which images (N,) it has, and their scores (N,), higher for the kind.  A kind with no
@@ -120,7 +120,8 @@ def _placements(positive: NDArray[np.bool_], scores: Floats) -> tuple[Floats, Fl
 def _group_errors(positive: NDArray[np.bool_], parts: Floats, groups: Labels) -> Floats:
     """Return what each of G groups adds to the error of an area, or of a difference, (G,); nan if a kind has one group.
 
-    ``parts`` (2, N) are its components, see `_placements`.  The squares sum to the area's variance.
+    ``parts`` (2, N) are its components, see `_placements`.  The squares sum to the area's variance, as by leaving out
+    one group at a time (Efron & Stein, Annals of Statistics 9, 1981).
     """
     _, group = np.unique(groups, return_inverse=True)
     errors: Floats = np.zeros(int(group.max()) + 1)

@@ -30,8 +30,7 @@ LEVEL, POWER = 0.05, 0.8
 RESAMPLES = 1000
 PERCENTILES = (2.5, 97.5)
 _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(20)
-_ANGLES = np.pi / 12 * (_NODES + 1)
-"""From 0 to 30 degrees: where Gauss's rule integrates Owen's T."""
+_COSINES = np.cos(np.pi / 12 * (_NODES + 1))  # of angles from 0 to 30 degrees, where Gauss's rule finds Owen's T
 
 
 def wilson_interval(successes: float, trials: float) -> Interval:
@@ -133,7 +132,7 @@ def auc_interval(
         true = min(max(true, 1e-12), 1 - 1e-12)
         single = true * (1 - true)
         # Covariance of two pairs with a common image, by Owen's T (Annals of Math. Statistics 27, 1956) at 1 / sqrt(3)
-        shared = single - float(_NODE_WEIGHTS @ np.exp(-0.5 * (NormalDist().inv_cdf(true) / np.cos(_ANGLES)) ** 2)) / 12
+        shared = single - float(_NODE_WEIGHTS @ np.exp(-0.5 * (NormalDist().inv_cdf(true) / _COSINES) ** 2)) / 12
         return float(np.mean((single + (positives + negatives - 2) * shared) / (positives * negatives)))
 
     known = 0.0 if np.isnan(observed) else telling

@@ -8,11 +8,11 @@ share of cases acted on minus the share of needless actions times t / (1 - t). I
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoforge.runtime.inference.adaptation import Z, design_effect
 from sonoforge.training.statistics.classification import auc_by_group, delong_test, weighted_auc
 from sonoforge.training.statistics.intervals import (
     PERCENTILES,
@@ -21,6 +21,7 @@ from sonoforge.training.statistics.intervals import (
     group_weights,
     paired_bootstrap,
     percentile_interval,
+    wilson_by_group,
 )
 from sonoforge.training.statistics.predictions import Predictions
 from sonoforge.training.statistics.results import Interval, Record
@@ -36,15 +37,21 @@ def describe_one_against_rest(part: Predictions, calibrated: Floats, label: int)
     positive, scores = part.labels == label, part.probabilities[:, label]
     return {
         "auc": auc_by_group([(positive, scores)], part.groups),
-        "sensitivity_at": sensitivity_at(part, label),
+        "sensitivity_at": operating_points(positive, scores, part.parts, part.groups),
         "decision_curve": decision_curve(positive, calibrated[:, label], part.groups),
     }
 
 
-def sensitivity_at(part: Predictions, label: int, counted: NDArray[np.bool_] | None = None) -> list[Record]:
-    """Measure the sensitivity to a class at fixed specificities, see `operating_points`."""
-    positive, scores = part.labels == label, part.probabilities[:, label]
-    return operating_points(positive, scores, part.parts, part.groups, counted)
+def sensitivity_at(
+    part: Predictions, classes: Sequence[str], counted: NDArray[np.bool_] | bool = True
+) -> dict[str, list[Record]]:
+    """Compute the `operating_points` of `classes_of_interest` that some of the counted images have, and not all."""
+    sides = {name: part.labels == classes.index(name) for name in classes_of_interest(classes)}
+    return {
+        name: operating_points(own, part.probabilities[:, classes.index(name)], part.parts, part.groups, counted)
+        for name, own in sides.items()
+        if (own & counted).any() and (~own & counted).any()
+    }
 
 
 def compare_one_against_rest(first: Predictions, second: Predictions, label: int) -> Record:
@@ -66,67 +73,61 @@ SPECIFICITIES = (0.90, 0.95)
 """Specificities aimed at."""
 
 
-class Called(NamedTuple):
-    """Sensitivity and specificity, (R, len(SPECIFICITIES)) each; nan if no image of the kind has a weight."""
+def limits_by_fold(
+    positive: NDArray[np.bool_], scores: Floats, folds: Labels, weights: Floats, aims: Sequence[float] = SPECIFICITIES
+) -> Floats:
+    """Return the scores above which images of each of F folds are called positive, (A, R, F) for weights (R, N).
 
-    sensitivity: Floats
-    specificity: Floats
-
-
-def called(
-    positive: NDArray[np.bool_],
-    scores: Floats,
-    folds: Labels,
-    weights: Floats,
-    counted: NDArray[np.bool_] | None = None,
-) -> Called:
-    """Call images positive if their score (N,) is above the threshold of their fold, for weights (R, N).
-
-    The threshold is the smallest score that at least the aimed share of the other folds' negative images does not
-    exceed.  If no such image has a weight, nothing is called positive. Weights count both in choosing thresholds and in
-    counting; ``counted`` (N,) are the images to count, None for all.
+    That is the smallest score that at least the aimed share of the other folds' negative images does not exceed;
+    infinite if no such image has a weight, or an aim is above 1.
     """
-    shown = np.ones(len(scores), bool) if counted is None else counted
-    order = np.argsort(scores, kind="stable")
-    negative = order[~positive[order]]
-    levels = np.append(scores[negative], np.inf)
-    right = np.zeros((2, len(SPECIFICITIES), len(weights)))  # weight of right calls: of the class, the rest
+    negative = np.flatnonzero(~positive)[np.argsort(scores[~positive], kind="stable")]
+    levels, found = np.append(scores[negative], np.inf), []
     for fold in np.unique(folds):
-        own = folds == fold
-        cumulative = np.cumsum(np.where(own[negative], 0.0, weights[:, negative]), axis=1)
+        cumulative = np.cumsum(np.where(folds[negative] == fold, 0.0, weights[:, negative]), axis=1)
         total = cumulative[:, -1] if len(negative) else np.zeros(len(weights))
-        for i, aim in enumerate(SPECIFICITIES):
-            # Weights are whole numbers; the small allowance is for the product's rounding.
-            below = (cumulative < (aim * total - 1e-6)[:, None]).sum(axis=1)
-            thresholds = np.where(total > 0, levels[below], np.inf)[:, None]
-            found, spared = own & shown & positive, own & shown & ~positive
-            right[0, i] += np.where(scores[found] > thresholds, weights[:, found], 0.0).sum(axis=1)
-            right[1, i] += np.where(scores[spared] <= thresholds, weights[:, spared], 0.0).sum(axis=1)
+        # Weights are whole numbers; the small allowance is for the product's rounding.
+        below = np.stack([(cumulative < (aim * total - 1e-6)[:, None]).sum(axis=1) for aim in aims])
+        found.append(np.where(total > 0, levels[below], np.inf))
+    return np.stack(found, axis=2)
+
+
+def sensitivities(positive: NDArray[np.bool_], scores: Floats, folds: Labels, weights: Floats) -> Floats:
+    """Return the share above `limits_by_fold`, (R, len(SPECIFICITIES)); nan if no image of the class has a weight."""
+    fold = np.unique(folds, return_inverse=True)[1][positive]
+    calls = scores[positive] > limits_by_fold(positive, scores, folds, weights)[:, :, fold]
     with np.errstate(invalid="ignore"):
-        sensitivity, specificity = (
-            (own / weights[:, kind & shown].sum(axis=1)).T
-            for own, kind in zip(right, (positive, ~positive), strict=True)
-        )
-    return Called(sensitivity, specificity)
+        return np.asarray(((calls * weights[:, positive]).sum(axis=2) / weights[:, positive].sum(axis=1)).T)
 
 
 def operating_points(
-    positive: NDArray[np.bool_], scores: Floats, folds: Labels, groups: Labels, counted: NDArray[np.bool_] | None = None
+    positive: NDArray[np.bool_], scores: Floats, folds: Labels, groups: Labels, counted: NDArray[np.bool_] | bool = True
 ) -> list[Record]:
-    """Measure sensitivity at each of the `SPECIFICITIES`, with 95 % intervals by resampling groups (N,).
+    """Measure sensitivity at each of the `SPECIFICITIES`, with 95 % intervals by group (N,).
 
-    Each draw of groups sets its own thresholds, so the intervals include their uncertainty.  With ``counted`` (N,),
-    only those images are counted, but thresholds are set on all.
+    The sensitivity's adds to that of the images called the sensitivities at both ends of the threshold's interval, the
+    order statistics that the aim does not rule out (Platt, Hanley & Yang, Stat. Med. 19, 2000; added as Zou & Donner do
+    in Stat. Med. 27, 2008).  Where the highest score of few images does not bound the threshold, it reaches down to 0.
+    With ``counted`` (N,), only those images are counted, but thresholds are set on all.
     """
-    found = called(positive, scores, folds, group_weights(groups), counted)
-    return [
-        {
-            "aim": aim,
-            "sensitivity": percentile_interval(found.sensitivity[:, i]),
-            "specificity": percentile_interval(found.specificity[:, i]),
-        }
-        for i, aim in enumerate(SPECIFICITIES)
-    ]
+    fold, once, points = np.unique(folds, return_inverse=True)[1], np.ones((1, len(scores))), []
+    found, spared = positive & counted, ~positive & counted
+
+    def above(*aims: float) -> NDArray[np.bool_]:
+        return np.asarray(scores > limits_by_fold(positive, scores, folds, once, aims)[:, 0, fold])
+
+    for aim in SPECIFICITIES:
+        (calls,) = above(aim)
+        point = {"sensitivity": (calls, found), "specificity": (~calls, spared)}
+        shares = {name: wilson_by_group(right[side], groups[side]) for name, (right, side) in point.items()}
+        if found.any() and not positive.all():
+            effect, _ = design_effect(calls[~positive], groups[~positive])
+            slack = Z * np.sqrt(aim * (1 - aim) * effect / (~positive).sum())
+            own, (most, least) = shares["sensitivity"], above(aim - slack, aim + slack)[:, found].mean(axis=1)
+            own["low"] = max(0.0, own["value"] - float(np.hypot(own["value"] - own["low"], own["value"] - least)))
+            own["high"] = min(1.0, own["value"] + float(np.hypot(own["high"] - own["value"], most - own["value"])))
+        points.append({"aim": aim, **shares})
+    return points
 
 
 def sensitivity_differences(
@@ -134,7 +135,7 @@ def sensitivity_differences(
 ) -> list[Interval]:
     """Return the second arm's sensitivity minus the first's at each of the `SPECIFICITIES`, on the same draws."""
     weights = group_weights(groups)
-    first, second = (called(positive, own, of, weights).sensitivity for own, of in zip(scores, folds, strict=True))
+    first, second = (sensitivities(positive, own, of, weights) for own, of in zip(scores, folds, strict=True))
     return [percentile_interval(change) for change in (second - first).T]
 
 

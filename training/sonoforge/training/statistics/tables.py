@@ -60,11 +60,7 @@ def describe_source(
         "groups": len(np.unique(part.groups)),
         "accuracy": wilson_by_group(part.predicted == part.labels, part.groups),
         "auc": pair_areas(part, classes),
-        "sensitivity_at": {
-            each: one_against_rest.sensitivity_at(whole, classes.index(each), own)
-            for each in one_against_rest.classes_of_interest(classes)
-            if 0 < counts[classes.index(each)] < len(part.labels)
-        },
+        "sensitivity_at": one_against_rest.sensitivity_at(whole, classes, own),
         "ece": group_bootstrap(expected_calibration_errors, part.labels, calibrated[own], part.groups),
         "coverage": wilson_by_group(covered[own], part.groups),
     }

@@ -146,11 +146,7 @@ def describe(given: Answers, meanings: Meanings, columns: Floats, names: Sequenc
         "sensitivity": {names[i]: sensitivity(labels, part.predicted, groups, i) for i in shown},
         "specificity": {names[i]: specificity(labels, part.predicted, groups, i) for i in shown},
         "auc": tables.pair_areas(part, names),
-        "sensitivity_at": {
-            name: one_against_rest.sensitivity_at(part, names.index(name))
-            for name in one_against_rest.classes_of_interest(names[: len(meanings)])
-            if 0 < counts[names.index(name)] < len(labels)
-        },
+        "sensitivity_at": one_against_rest.sensitivity_at(part, names[: len(meanings)]),
         "ece": group_bootstrap(expected_calibration_errors, labels, own, groups),
         "brier": brier_score(labels, own),
         "coverage": {names[i]: wilson_by_group(covered[labels == i], groups[labels == i]) for i in shown},
