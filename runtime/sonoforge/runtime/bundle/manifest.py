@@ -26,7 +26,7 @@ DIGEST = "digest"
 """Key of the manifest that holds the SHA-256 of all other keys."""
 
 SHIPPED_DIGESTS = {
-    "mobilenetv2-breast-ultrasound 1.0.0": "5865b351b4855a49191cc2b6f60314f28130fa1c5c35e70fabaafbb46550f395",
+    "mobilenetv2-breast-ultrasound 1.0.0": "dbc8f8dca6297d15ece8442638584abfecdc50a13d34f444c3b961c9d04b8ce8",
     "sonoforge-projected-bus-bra+busi+breast step-8125": (
         "099bb5be23c771c966b8f7517b1dc2d31ba15a5c8dca5f1948376a3ddd70571e"
     ),
