@@ -1,8 +1,9 @@
-"""Coverage of 95 % intervals with 30, 60 and 200 groups: an AUC's, by the bootstrap and as reported; a share's.
+"""Coverage of 95 % intervals with 30, 60 and 200 groups: of an AUC, a sensitivity at 90 % specificity, a share.
 
     python training/studies/intervals/few_groups.py --repeats 600
 
-Scores are normal, in groups of one to four images; half of the groups, or a fifth, are of the class.
+Scores are normal, in groups of one to four images; half of the groups, or a fifth, are of the class.  An AUC's interval is
+also that of the bootstrap.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "tests" / "support"))
 
-from clustered import World, draw_answers, draw_scores, few_groups, separation_for
+from clustered import World, draw_answers, draw_scores, few_groups, separation_for, true_sensitivity
 from sonoforge.training.statistics.classification import auc_by_group, weighted_auc
 from sonoforge.training.statistics.intervals import group_bootstrap, wilson_by_group
+from sonoforge.training.statistics.one_against_rest import operating_points
 from sonoforge.training.statistics.results import Interval
 
 TRUE = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
@@ -34,8 +36,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=600, help="simulated data sets of each figure")
     repeats = range(parser.parse_args().repeats)
-    print("| groups | of the class | correlation | true | AUC: bootstrap | AUC: reported | share: reported |")
-    print("|---" * 7 + "|")
+    print("| groups | of the class | correlation | true | AUC: bootstrap | AUC: reported | share | sensitivity |")
+    print("|---" * 8 + "|")
     for count in (30, 60, 200):
         for prevalence in (0.5, 0.2):
             for correlation in (0.0, 0.3):
@@ -48,7 +50,10 @@ def main() -> None:
                     ]
                     world = World(sizes, correlation, slope=0)
                     shares = [wilson_by_group(*draw_answers(world, true, rng)) for _ in repeats]
+                    points = [operating_points(one.positive, one.arms[0], one.folds, one.groups)[0] for one in drawn]
+                    at = [point["sensitivity"] for point in points]
                     cells = [cell(found, true) for found in (*areas, shares)]
+                    cells.append(cell(at, true_sensitivity(arms[0], 0.9)))
                     print(f"| {count} | {prevalence} | {correlation} | {true} | {' | '.join(cells)} |", flush=True)
 
 
