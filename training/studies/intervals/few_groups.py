@@ -2,8 +2,8 @@
 
     python training/studies/intervals/few_groups.py --repeats 600
 
-Scores are normal, in groups of one to four images; half of the groups, or a fifth, are of the class.  An AUC's interval is
-also that of the bootstrap.
+Scores are normal, in groups of one to four images; half of the groups, or a fifth, are of the class.  An AUC has the
+interval of the bootstrap, too.
 """
 
 from __future__ import annotations
