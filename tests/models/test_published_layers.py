@@ -12,7 +12,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 
 from gan_pairs import count_weights, draw_images, layer_shapes, on_meta, small_pair
 from sonoforge.models import began, biggan, dcgan
-from sonoforge.models.layers import BatchRenorm2d, SelfAttention, draw_weights, stored_weight
+from sonoforge.models.layers import BatchRenorm2d, SelfAttention, draw_weights
 from sonoforge.training.gan.networks import ARCHITECTURES
 
 DCGANS = ["dcgan", "dcgan-thesis"]
@@ -236,7 +236,7 @@ def test_initial_weights_are_orthogonal_and_stay_of_norm_one() -> None:
     draw_weights(discriminator, torch.Generator().manual_seed(0))
     for module in discriminator.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            singular = torch.linalg.svdvals(stored_weight(module).detach().flatten(1))
+            singular = torch.linalg.svdvals(module.parametrizations.weight.original.detach().flatten(1))  # type: ignore[union-attr, operator]
             torch.testing.assert_close(singular, torch.ones_like(singular), atol=1e-5, rtol=0)
 
 

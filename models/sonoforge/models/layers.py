@@ -41,14 +41,6 @@ def convolution(
     return normalised(nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, bias=bias), epsilon)
 
 
-def stored_weight(layer: Any) -> nn.Parameter:
-    """Return the learned weight: for a normalised layer, the weight before normalisation."""
-    weight: nn.Parameter = layer.weight
-    if hasattr(layer, "parametrizations"):
-        weight = layer.parametrizations.weight.original
-    return weight
-
-
 @torch.no_grad()
 def draw_weights(
     network: nn.Module, generator: torch.Generator, draw: Callable[[nn.Parameter], object] | None = None
@@ -60,13 +52,14 @@ def draw_weights(
     for module in network.modules():
         if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.Embedding):
             continue
-        weight: Any = stored_weight(module)
+        normed: Any = getattr(module, "parametrizations", None)
+        weight: Any = module.weight if normed is None else normed.weight.original  # before normalisation
         if draw is None:
             nn.init.orthogonal_(weight, generator=generator)
         else:
             draw(weight)
-        if hasattr(module, "parametrizations"):  # find the largest singular value anew
-            norm: Any = module.parametrizations.weight[0]  # type: ignore[union-attr, index]
+        if normed is not None:  # find the largest singular value anew
+            norm = normed.weight[0]
             matrix = norm._reshape_weight_to_matrix(weight)  # one row an output
             left = torch.empty(len(matrix), device=matrix.device).normal_(generator=generator)
             for _ in range(FIRST_STEPS):

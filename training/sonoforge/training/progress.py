@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from threading import Event, Thread
 from types import FrameType
 from typing import TypeVar
 
-from sonoforge.runtime.cli.progress import Advance, progress_bar, quiet
+from sonoforge.runtime.cli.progress import Advance, progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -20,11 +19,6 @@ _LOOK_SECONDS = 5.0
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
-
-
-def is_interactive() -> bool:
-    """Whether bars are drawn: stderr is a terminal, and ``--quiet`` was not given."""
-    return sys.stderr.isatty() and not quiet()
 
 
 @contextmanager

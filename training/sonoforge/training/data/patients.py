@@ -81,15 +81,10 @@ def propose(dataset: Dataset) -> Record | None:
     """Propose patients if none are given; None if neither headers, folders nor names suggest any."""
     if any(item.group for item in dataset.items):
         return None
-    headers = [dicom_patient(dataset.file(item.path)) for item in dataset.items]
-    found = [key for key in headers if key]
-    if found and len(set(found)) < len(found):
-        pattern = DICOM
-    else:
-        by_name = _by_folder(dataset) or _by_name(dataset)
-        if by_name is None:
-            return None
-        pattern = by_name
+    found = [key for item in dataset.items if (key := dicom_patient(dataset.file(item.path)))]
+    pattern = DICOM if len(set(found)) < len(found) else _by_folder(dataset) or _by_name(dataset)
+    if pattern is None:
+        return None
     counts = Counter(patient for patient in patients_by(pattern, dataset) if patient)
     return {
         "groups_from": pattern,

@@ -212,10 +212,8 @@ def find_tested_copies(real: ImageSet, fake: ImageSet, held_out: HeldOut | None,
         groups, calibrating = held_out.trained, (held_out.images.pixels, held_out.groups)
     found = find_copies(fake.pixels, real.pixels, groups, calibrating, seed=seed)
     distance = nearest_training(fake.pixels, real.pixels).distance[:, 0]
-    if calibrating is None:
-        compared = nearest_training(real.pixels, real.pixels, groups=groups).distance[:, 0]
-    else:
-        compared = nearest_training(calibrating[0], real.pixels).distance[:, 0]
+    others, apart = (real.pixels, groups) if calibrating is None else (calibrating[0], None)
+    compared = nearest_training(others, real.pixels, groups=apart).distance[:, 0]
     score = np.where(found.best.score > found.test["threshold"], found.best.score, 0.0)
     order = np.lexsort((distance, -score))  # copies first, then those nearest to a training image
     shown, flagged = order[:SHOWN_COPIES], order[: found.test["copies"]]

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import logging
 import math
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from sonoforge.runtime.atomic import write_bytes, write_json, write_text
-from sonoforge.runtime.cli.progress import progress_bar
+from sonoforge.runtime.cli.progress import progress_bar, quiet
 from sonoforge.runtime.errors import GateError
 from sonoforge.runtime.images.synthetic import split_masks
 from sonoforge.training import run_folder
@@ -30,7 +31,6 @@ from sonoforge.training.gan import ticks
 from sonoforge.training.gan.curves import OVER_TIME, PICTURE, write_curves, write_over_time
 from sonoforge.training.gan.state import TrainingState
 from sonoforge.training.gan.training import Training
-from sonoforge.training.progress import is_interactive
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ class Recorder(contextlib.ExitStack):
                 figures["metric_reference"],
             )  # fmt: skip
         summary = _summary(row)
-        if self._show_progress and is_interactive():  # elsewhere the line below says more
+        if self._show_progress and sys.stderr.isatty() and not quiet():  # elsewhere the line below says more
             self._advance(done, summary)
         self._follow_collapse(done, figures["diversity"])
         if time.monotonic() - self._logged_at > LOG_SECONDS or last:

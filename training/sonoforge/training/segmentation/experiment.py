@@ -88,6 +88,7 @@ def _list_cases(cache: ImageCache, facts: list[dict[str, str]]) -> list[Case]:
     cases = []
     for name, own in members.items():
         first = own[0]
+        spacing, unit = (1.0, 1.0), "pixels"
         width, height = cache.sizes[first].tolist()
         steps = [facts[first].get(column, "") for column in SPACING]
         if all(steps):
@@ -101,9 +102,8 @@ def _list_cases(cache: ImageCache, facts: list[dict[str, str]]) -> list[Case]:
                     f"{cache.dataset.items[first].path} in groups.csv or metadata.csv are not millimetres; correct "
                     "them, or leave them empty"
                 )
-            cases.append(Case(name, np.array(own), (down * height / cache.size, across * width / cache.size), "mm"))
-        else:
-            cases.append(Case(name, np.array(own), (1.0, 1.0), "pixels"))
+            spacing, unit = (down * height / cache.size, across * width / cache.size), "mm"
+        cases.append(Case(name, np.array(own), spacing, unit))
     return cases
 
 
