@@ -1,6 +1,6 @@
 /** Decode whatever image file a person gives the page, to the pixels that Python's runtime reads. */
 
-import { ascii, checkSize, ImageError, LIMITS, viewOf } from "./bytes.js";
+import { ascii, checkSize, damaged, ImageError, LIMITS, viewOf } from "./bytes.js";
 import { decodePng, isPng } from "./png.js";
 import { upright } from "./raster.js";
 
@@ -132,15 +132,13 @@ const READERS = {
 
 // ---- pictures that the browser decodes
 
-export const cutOff = () => new ImageError("truncated", "the image data is cut off or damaged; obtain the file again");
-
 /** Decode a file without EXIF orientation to RGB; `type` is such as `image/jpeg`. */
 async function pixelsOf(bytes, type) {
   let bitmap;
   try {
     bitmap = await createImageBitmap(new Blob([bytes], { type }), { colorSpaceConversion: "none" });
   } catch {
-    throw cutOff();
+    throw damaged("this browser cannot decode it");
   }
   try {
     checkSize(bitmap.width, bitmap.height);
@@ -164,7 +162,7 @@ async function pixelsOf(bytes, type) {
 /** Decode a JPEG without EXIF orientation to RGB; browsers would show what is left of one that lacks its end mark. */
 export async function decodeJpeg(data) {
   const last = (marker) => data.findLastIndex((byte, i) => byte === 0xff && data[i + 1] === marker);
-  if (last(0xd9) < last(0xda)) throw cutOff();
+  if (last(0xd9) < last(0xda)) throw damaged("it has no end");
   return pixelsOf(data, "image/jpeg");
 }
 

@@ -82,7 +82,6 @@ async function selfTest(classifier) {
     differences,
     tolerance: TOLERANCE,
     labelsEqual,
-    wasm: { simd: true, threads: 1 },
     model: manifest.files[file].sha256,
   };
 }

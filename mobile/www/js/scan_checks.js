@@ -4,7 +4,7 @@
  */
 
 import constants from "./constants.js";
-import { mean, median, sum, toEven } from "./pixels.js";
+import { mean, median, sum, toEven, variance } from "./pixels.js";
 import { say } from "./words.js";
 
 const {
@@ -151,8 +151,7 @@ function detailOf(levels, side) {
   }
   for (let y = 0; y < side; y++) {
     const row = found.subarray(y * side, (y + 1) * side);
-    const centre = mean(row);
-    const deviation = Math.sqrt(mean(row.map((value) => (value - centre) ** 2))) + 2;
+    const deviation = Math.sqrt(variance(row)) + 2;
     row.forEach((value, x) => (row[x] = Math.min(Math.max(value / deviation, -STRONGEST), STRONGEST)));
   }
   return Array.from({ length: side }, (_, x) => {
@@ -172,10 +171,7 @@ const { METRICS, SATURATED_FROM, BLACK_UP_TO } = constants.quality_metrics;
 // For each row of Python's `METRICS`: of a view's `grey` (S, S), its `side` S, the `share` of pixels at each level, and the
 // original's `width` and `height`.
 const MEASURES = {
-  sharpness: (view) => {
-    const laplacian = filtered(view, ({ centre, cross }) => cross - 4 * centre);
-    return mean(laplacian.map((value) => value ** 2)) - mean(laplacian) ** 2;
-  },
+  sharpness: (view) => variance(filtered(view, ({ centre, cross }) => cross - 4 * centre)),
   noise: (view) => {
     const residuals = filtered(view, ({ centre, cross, corners }) => Math.abs(corners - 2 * cross + 4 * centre));
     return (Math.sqrt(Math.PI / 2) / 6) * mean(residuals);

@@ -38,6 +38,5 @@ def measure(
         SonoforgeError: The shipped bundle is missing or damaged.
     """
     manifest = (bundle or open_bundle()).manifest
-    decoded = as_image(image)
-    seen = manifest.preprocessing.seen(decoded)
+    seen = manifest.preprocessing.seen(as_image(image))
     return assess(manifest.preprocessing.resize(seen), seen.size, manifest.quality)

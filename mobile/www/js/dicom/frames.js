@@ -1,7 +1,7 @@
 /** The stored values of one frame: uncompressed, in runs, or as a JPEG that the browser decodes. */
 
-import { ascii, joined, unPackBits, viewOf } from "../bytes.js";
-import { cutOff, decodeJpeg, jpegSegments, jpegSize } from "../decode.js";
+import { ascii, damaged, joined, unPackBits, viewOf } from "../bytes.js";
+import { decodeJpeg, jpegSegments, jpegSize } from "../decode.js";
 import { isNative, RLE } from "./data_set.js";
 
 const KINDS = { 8: [Uint8Array, Int8Array], 16: [Uint16Array, Int16Array] };
@@ -11,7 +11,7 @@ export function framesOf(set) {
   const { syntax, needed } = set;
   if (isNative(syntax)) return async (number) => nativeFrame(set, number);
   const frames = fragmentsOf(set);
-  if (frames.length < needed.frames) throw cutOff();
+  if (frames.length < needed.frames) throw damaged(`${frames.length} frames, not ${needed.frames}`);
   return async (number) => (syntax === RLE ? runs(frames[number], needed) : jpegFrame(frames[number], needed));
 }
 
@@ -71,13 +71,13 @@ function runs(frame, needed) {
   const view = viewOf(frame);
   const bytes = bitsAllocated / 8;
   const segments = samples * bytes;
-  if (view.getUint32(0, true) !== segments) throw cutOff();
+  if (view.getUint32(0, true) !== segments) throw damaged("a frame has no such segments");
   const starts = Array.from({ length: segments }, (_, i) => view.getUint32(4 + 4 * i, true));
   const out = new Uint8Array(rows * columns * segments);
   starts.forEach((start, i) => {
     const end = starts[i + 1] ?? frame.length;
     const segment = unPackBits(frame.subarray(start, end), rows * columns);
-    if (segment.length < rows * columns) throw cutOff();
+    if (segment.length < rows * columns) throw damaged("a segment is short");
     const first = Math.floor(i / bytes) * bytes + bytes - 1 - (i % bytes); // the high byte comes first
     segment.forEach((byte, k) => (out[first + k * segments] = byte));
   });
@@ -88,7 +88,7 @@ function runs(frame, needed) {
 async function jpegFrame(frame, needed) {
   const { rows, columns, samples, photometric } = needed;
   const stated = jpegSize(viewOf(frame));
-  if (stated?.width !== columns || stated.height !== rows || stated.samples !== samples) throw cutOff();
+  if (stated?.width !== columns || stated.height !== rows || stated.samples !== samples) throw damaged("another size in its JPEG");
   const { data } = await decodeJpeg(samples === 3 && isRgb(frame, photometric) ? markedRgb(frame) : frame);
   const values = samples === 3 ? data : data.filter((_, i) => i % 3 === 0);
   return numbers(values, needed);
@@ -130,7 +130,7 @@ function items(data, offset) {
     const tag = view.getUint16(at, true) * 65536 + view.getUint16(at + 2, true);
     if (tag === END && found.length) break;
     const end = at + 8 + view.getUint32(at + 4, true);
-    if (tag !== ITEM) throw cutOff();
+    if (tag !== ITEM) throw damaged("no frame where one begins");
     found.push({ bytes: data.subarray(at + 8, end), end: Math.min(end, data.length) });
     at = end;
   }

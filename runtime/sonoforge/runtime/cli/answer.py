@@ -79,7 +79,7 @@ def tell(text: str, indent: str = "", printer: Callable[..., None] = say) -> Non
 
 
 def tell_table(rows: Sequence[Sequence[str]], *, wide: bool = False) -> None:
-    """Print a table, its head first and figures flush right; unless ``wide``, a row beyond a screen as a sentence."""
+    """Print a table, its head first and figures flush right; one beyond a screen as sentences, unless ``wide``."""
     head, *others = rows
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     if not wide and sum(widths) + 2 * len(widths) - 2 > SCREEN:

@@ -181,10 +181,8 @@ def golden_difference(generator: Generator) -> float:
     about, golden = generator.manifest, generator.bundle.golden()
     differences = []
     for seed, label, psi, image in zip(*(golden[key] for key in ("seeds", "labels", "psi", "images")), strict=True):
-        latents = generator.latent(int(seed), 0)[None]
-        found = generator.images(
-            latents, int(label) if about.classes else None, float(psi) if about.accepts_psi else None
-        )
+        asked = int(label) if about.classes else None, float(psi) if about.accepts_psi else None
+        found = generator.images(generator.latent(int(seed), 0)[None], *asked)
         differences.append(float(np.abs(found[0] - image).max()))
     return max(differences)
 
