@@ -168,7 +168,7 @@ def test_plans_depend_on_the_seed_alone(cache: ImageCache) -> None:
     [
         ({"protocol": "open"}, "protocol: .*sealed or plain or thesis or single or leave-one-collection-out"),
         ({"folds": 1}, "folds: sealed cannot have 1"),
-        ({"folds": 13}, r"c: 12 images in 11 groups.*use 11 folds"),
+        ({"folds": 13}, r"class c has too few images .12 in 11 groups. for 13 folds.*use 11 folds"),
     ],
 )
 def test_impossible_plans_are_refused(cache: ImageCache, change: dict[str, object], expected: str) -> None:
