@@ -180,6 +180,34 @@ def test_a_dry_run_of_gan_train_says_steps_and_bytes(images: Path, tmp_path: Pat
     assert not any(tmp_path.iterdir())
 
 
+def test_a_resumed_training_is_named_and_its_own_checkpoints_count_as_room(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = words(
+        "gan train --class benign --recipe dcgan --size 64 --steps 2 --set gan.batch=4 --set gan.metrics=none"
+    )
+    rest = [
+        "--data",
+        images,
+        "--out",
+        tmp_path / "runs",
+        "--set",
+        f"cache.folder={images.parent / 'cache'}",
+        "--resume",
+    ]
+    dry = sonoforge(*asked, *rest, "--dry-run")
+    assert dry.err.endswith("to resume: nothing\n"), dry.err
+    assert sonoforge(*asked, *rest).code == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    kept = sum(file.stat().st_size for file in (folder / "checkpoints").rglob("*"))
+    longer = [word.replace("2", "9") if word == "2" else word for word in asked]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10**8 + kept * 11 // 10))
+    dry = sonoforge(*longer, *rest, "--dry-run")
+    assert dry.code == 0 and dry.err.endswith(f"to resume: {folder}\n"), dry.err
+    dry = sonoforge(*longer, *rest[:-1], "--dry-run")
+    assert "make room" in dry.err, "a new run has two checkpoints to keep"
+
+
 @pytest.mark.slow
 def test_a_final_model_of_a_finished_comparison_is_that_of_run(small_run: SmallRun, tmp_path: Path) -> None:
     """And is trained after `crossval` from the same folds."""
