@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -202,27 +202,35 @@ def test_large_uploads_together_have_a_budget_that_comes_back(hasty: Server, mon
         assert asked(hasty.server_port, "POST", "/classify", body[:100])[0] == 422
 
 
-def test_large_uploads_hold_up_no_small_one(hasty: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    small, large, free = png(1), png(1) + bytes(20_000), threading.Event()
-    monkeypatch.setattr(server_module, "_LARGE", len(small))
-    hasty.site, hasty.budget = hasty.site._replace(queue=4), Budget(4 * len(large))
-    hasty.large_worker.submit(free.wait)
-    with ThreadPoolExecutor(8) as pool:
-        sent = [pool.submit(asked, hasty.server_port, "POST", "/classify", large) for _ in range(3)]
+@contextmanager
+def waiting(server: Server, body: bytes) -> Iterator[None]:
+    """While three uploads wait that take long; each is answered in the end."""
+    free = threading.Event()
+    server.large_worker.submit(free.wait)
+    with ThreadPoolExecutor(3) as pool:
+        sent = [pool.submit(asked, server.server_port, "POST", "/classify", body) for _ in range(3)]
         try:
-            while hasty.large < 3:
+            while server.large < 3:
                 time.sleep(0.01)
-            status, _, content = asked(hasty.server_port, "POST", "/classify", large)
-            assert (status, code_of(content)) == (429, "queue"), "large ones fill half of the queue"
-            hasty.budget = Budget(0)
-            status, _, content = asked(hasty.server_port, "POST", "/classify", large)
-            assert (status, code_of(content)) == (503, "busy")
-            answers = [asked(hasty.server_port, "POST", "/classify", small)[0] for _ in range(10)]
-            assert answers == [200] * 10
-            assert "\nsonoforge_scans_waiting 2\n" in hasty.figures()
+            yield
         finally:
             free.set()
         assert [one.result()[0] for one in sent] == [200] * 3
+
+
+def test_large_uploads_hold_up_no_small_one(hasty: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = png(1), png(1) + bytes(20_000)
+    monkeypatch.setattr(server_module, "_LARGE", len(small))
+    hasty.site, hasty.budget = hasty.site._replace(queue=4), Budget(4 * len(large))
+    with waiting(hasty, large):
+        status, _, content = asked(hasty.server_port, "POST", "/classify", large)
+        assert (status, code_of(content)) == (429, "queue"), "large ones fill half of the queue"
+        hasty.budget = Budget(0)
+        status, _, content = asked(hasty.server_port, "POST", "/classify", large)
+        assert (status, code_of(content)) == (503, "busy")
+        answers = [asked(hasty.server_port, "POST", "/classify", small)[0] for _ in range(10)]
+        assert answers == [200] * 10
+        assert "\nsonoforge_scans_waiting 2\n" in hasty.figures()
     assert (hasty.scans, hasty.large) == (0, 0)
 
 
@@ -247,17 +255,8 @@ def test_small_files_of_clips_and_large_pictures_hold_up_nobody(hasty: Server, t
         slow = save(file, tmp_path / "scan.dcm").read_bytes()
     else:
         slow = blank(kind[6:], 1800) if "large" in kind else clip_of(kind)
-    free = threading.Event()
-    hasty.large_worker.submit(free.wait)
-    with ThreadPoolExecutor(4) as pool:
-        sent = [pool.submit(asked, hasty.server_port, "POST", "/classify", slow) for _ in range(3)]
-        try:
-            while hasty.large < 3:
-                time.sleep(0.01)
-            assert asked(hasty.server_port, "POST", "/classify", png(1))[0] == 200
-        finally:
-            free.set()
-        assert [one.result()[0] for one in sent] == [200] * 3
+    with waiting(hasty, slow):
+        assert asked(hasty.server_port, "POST", "/classify", png(1))[0] == 200
 
 
 def test_an_upload_that_is_too_large_is_refused_before_it_is_read(port: int) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
+Test = TypeVar("Test", bound=Callable[..., None])
 
 BUSI = np.repeat([1, 2, 3, 4, 6, 7], [442, 124, 19, 5, 1, 1])
 """Images in each of BUSI's groups of near-duplicates: 592 groups, 780 images."""
@@ -87,6 +90,14 @@ def draw_scores(
     shared = noise()
     first, second = (np.sqrt(0.7) * shared + np.sqrt(0.3) * noise() + d * positive for d in separations)
     return Scores(positive, (first, second), groups, folds)
+
+
+def over_few_groups(test: Test) -> Test:
+    """Run a test of coverage for every number of groups, correlation and prevalence that intervals must hold for."""
+    grid = {"count": [30, 60, 200], "correlation": [0.0, 0.3], "prevalence": [0.5, 0.2]}
+    for name, values in grid.items():
+        test = pytest.mark.parametrize(name, values)(test)
+    return test
 
 
 def few_groups(count: int) -> Ints:

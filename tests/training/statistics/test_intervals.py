@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from clustered import BUSI, World, draw_answers, draw_scores, few_groups, separation_for
+from clustered import BUSI, World, draw_answers, draw_scores, few_groups, over_few_groups, separation_for
 from group_loops import Area, area_in_pairs, design_effect, group_sums, wilson_ends
 from sonoforge.runtime.inference import adaptation
 from sonoforge.training.statistics import intervals
@@ -248,9 +248,7 @@ NOISE = 2.5 * math.sqrt(0.93 * 0.07 / SETS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("prevalence", [0.5, 0.2])
-@pytest.mark.parametrize("correlation", [0.0, 0.3])
-@pytest.mark.parametrize("count", [30, 60, 200])
+@over_few_groups
 def test_the_interval_of_an_auc_covers_with_few_groups(count: int, correlation: float, prevalence: float) -> None:
     """Misses lie on both sides, and no more of them flatter than the other way round."""
     for auc in (0.5, 0.7, 0.8, 0.9, 0.95, 0.98):

@@ -7,7 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from clustered import draw_scores, few_groups, posterior, separation_for, true_net_benefit, true_sensitivity
+from clustered import (
+    draw_scores,
+    few_groups,
+    over_few_groups,
+    posterior,
+    separation_for,
+    true_net_benefit,
+    true_sensitivity,
+)
 from group_loops import design_effect, wilson_ends
 from sonoforge.training.statistics.one_against_rest import (
     SPECIFICITIES,
@@ -81,9 +89,7 @@ NOISE = 2.5 * math.sqrt(0.93 * 0.07 / SETS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("prevalence", [0.5, 0.2])
-@pytest.mark.parametrize("correlation", [0.0, 0.3])
-@pytest.mark.parametrize("count", [30, 60, 200])
+@over_few_groups
 def test_the_interval_at_a_fixed_specificity_covers(count: int, correlation: float, prevalence: float) -> None:
     """Far more than 95 % where few images leave the threshold nearly free; hardly any interval flatters."""
     for auc in (0.7, 0.8, 0.9, 0.95, 0.98):
