@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import re
@@ -12,14 +13,22 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy
 
-from gan_trainings import StopAt, assert_same_tensors, draw_discs, read_rows, read_tensors, train
+from gan_trainings import SETTINGS, StopAt, assert_same_tensors, draw_discs, read_rows, read_tensors, train
 from sonoforge.runtime.errors import GateError, SonoforgeError
 from sonoforge.training.data.pixels import prepare_images, to_tensor, to_unit
 from sonoforge.training.evaluation import COLLAPSE_FRACTION
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan import engine as gan_engine
 from sonoforge.training.gan import generator as gan_generator
+from sonoforge.training.gan.settings import compose
+from sonoforge.training.gan.state import build_state
+from sonoforge.training.gan.training import Training, prepare
+from sonoforge.training.gan.training_set import make_training_set
+
+RATE, BETAS = 0.001, (0.5, 0.999)  # of the thesis's Adam
 
 
 def test_a_short_training_moves_the_samples_towards_the_images(tmp_path: Path) -> None:
@@ -164,3 +173,79 @@ def test_collapse_is_warned_of_and_recorded(
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 1  # once, not at every tick
     assert re.search(message, warnings[0])
+
+
+class _Adam:
+    """Kingma and Ba 2015, algorithm 1, of one network."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.parameters = list(network.parameters())
+        self.moments = [(torch.zeros_like(own), torch.zeros_like(own)) for own in self.parameters]
+        self.steps = 0
+
+    @torch.no_grad()
+    def step(self, gradients: tuple[Tensor, ...]) -> None:
+        self.steps += 1
+        for own, (first, second), gradient in zip(self.parameters, self.moments, gradients, strict=True):
+            first.mul_(BETAS[0]).add_((1 - BETAS[0]) * gradient)
+            second.mul_(BETAS[1]).add_((1 - BETAS[1]) * gradient.square())
+            corrected = (second / (1 - BETAS[1] ** self.steps)).sqrt() + 1e-8
+            own.sub_(RATE * (first / (1 - BETAS[0] ** self.steps)) / corrected)
+
+
+def _train_by_hand(training: Training, *, together: bool) -> list[Tensor]:
+    """Train two steps as figure 7 of the thesis has them, or with the discriminator first; return the weights."""
+    state = build_state(training)
+    real, generator, discriminator = gan_engine.prepare_data(state, training), state.generator, state.discriminator
+    adams = {network: _Adam(network) for network in (generator, discriminator)}
+    for step in range(2):
+        batch = gan_engine.draw_batch(state, real, step)  # the same images and latents as in the training
+        fake = generator(batch.latents)
+        judged = [discriminator(images)[0].sigmoid() for images in (batch.real, fake)]
+        ones, zeros = torch.ones(len(fake)), torch.zeros(len(fake))
+        loss = binary_cross_entropy(judged[0], ones) + binary_cross_entropy(judged[1], zeros)
+        gradients = {discriminator: torch.autograd.grad(loss, adams[discriminator].parameters, retain_graph=True)}
+        if not together:
+            adams[discriminator].step(gradients.pop(discriminator))
+            judged[1] = discriminator(fake)[0].sigmoid()
+        loss = binary_cross_entropy(judged[1], ones)
+        gradients[generator] = torch.autograd.grad(loss, adams[generator].parameters)
+        for network, own in gradients.items():
+            adams[network].step(own)
+    return [weight.detach() for weight in (*generator.parameters(), *discriminator.parameters())]
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["figure 7", "discriminator first"])
+def test_two_steps_of_the_thesis_by_hand(together: bool) -> None:
+    settings = dataclasses.replace(SETTINGS, recipe="dcgan-thesis", width=None, image_size=16, steps=2, tick_steps=1)
+    settings = dataclasses.replace(settings, simultaneous=None if together else False)
+    training = prepare(settings, make_training_set(draw_discs(8), None, ("malignant",), 16, "1"), "cpu")
+    state = build_state(training)
+    real = gan_engine.prepare_data(state, training)
+    first = [weight.detach().clone() for weight in (*state.generator.parameters(), *state.discriminator.parameters())]
+    for step in range(2):
+        gan_engine.train_step(state, training, real, step)
+    trained = [weight.detach() for weight in (*state.generator.parameters(), *state.discriminator.parameters())]
+
+    def distance(others: list[Tensor]) -> float:
+        """Of the two updates, relative to their length; Adam enlarges rounding where a gradient is almost 0."""
+        apart, length = (
+            sum(float((a - b).double().square().sum()) for a, b in zip(trained, own, strict=True))
+            for own in (others, first)
+        )
+        return (apart / length) ** 0.5
+
+    right, wrong = (distance(_train_by_hand(training, together=own)) for own in (together, not together))
+    print(f"{right:.2g} {wrong:.2g}")
+    assert right < 0.01 < 0.1 < wrong
+    # No paper's average: samples are drawn from the generator of the last step.
+    drawn, last = state.average.state_dict(), state.generator.state_dict()
+    assert all(torch.equal(drawn[name], last[name]) for name in last)
+
+
+def test_networks_that_step_together_refuse_steps_between() -> None:
+    for regularisers in ("r1=10:16", "weight-clipping"):
+        settings = dataclasses.replace(SETTINGS, recipe="dcgan-thesis", width=None, regularisers=regularisers)
+        with pytest.raises(SonoforgeError, match=r"simultaneous.*steps of its own"):
+            compose(settings)
+    assert compose(dataclasses.replace(settings, regularisers="r1=10")).simultaneous

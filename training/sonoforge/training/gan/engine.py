@@ -217,7 +217,8 @@ def _start_chance(state: TrainingState, batch: Batch) -> None:
 def update_discriminator(state: TrainingState, own: Batch, *, keep: bool) -> tuple[Tensor, Scalars]:
     """Step the discriminator once.
 
-    The state is changed in place; ``keep`` keeps the graph of the generated images for the generator's next update.
+    The state is changed in place; ``keep`` keeps the graph of the generated images for the generator's next update,
+    and, if the recipe's networks step together, leaves the step itself until then.
 
     Returns:
         The generated images (N, C, S, S); and the means ``discriminator_loss``, ``real_score`` and ``fake_score``, with
@@ -243,7 +244,9 @@ def update_discriminator(state: TrainingState, own: Batch, *, keep: bool) -> tup
         state.carried["augmentation"] = ada.observe(state.carried["augmentation"], real_score)
         scalars["r_t"] = real_score.sign()
     seen = own._replace(real=real_seen.detach().float(), fake=fake_seen.detach().float())
-    totals = _descend(state, "discriminator", loss, scalars, seen)
+    totals = _differentiate(state, "discriminator", loss, scalars, seen)
+    if not (recipe.simultaneous and keep):
+        _step(state, state.discriminator_optimiser)
     totals |= _lazy_penalties(state, "discriminator", seen, own.number)
     for name, strength_of in recipe.regularisers.items():
         after_step = REGULARISERS[name].after_step
@@ -253,7 +256,7 @@ def update_discriminator(state: TrainingState, own: Batch, *, keep: bool) -> tup
 
 
 def update_generator(state: TrainingState, own: Batch, fake: Tensor, step: int) -> Scalars:
-    """Step the generator once, against the current discriminator.
+    """Step the generator once, against the current discriminator, and both if the recipe's networks step together.
 
     ``own`` is the discriminator's last batch, ``fake`` its generated images with their graph, ``step`` the number of
     earlier generator updates.
@@ -279,7 +282,10 @@ def update_generator(state: TrainingState, own: Batch, fake: Tensor, step: int) 
         scalars["feature_matching"] = losses.feature_matching(state.discriminator, seen, real_seen)
         loss = loss + state.recipe.feature_matching * scalars["feature_matching"]
     drawn = own._replace(fake=fake.detach())
-    totals = _descend(state, "generator", loss, scalars, drawn)
+    totals = _differentiate(state, "generator", loss, scalars, drawn)
+    _step(state, state.generator_optimiser)
+    if state.recipe.simultaneous:
+        _step(state, state.discriminator_optimiser)
     totals |= _lazy_penalties(state, "generator", drawn, step)
     for group in state.discriminator_optimiser.param_groups:  # frozen parameters are in none
         for parameter in group["params"]:
@@ -317,14 +323,13 @@ def _penalties(state: TrainingState, of: str, *, lazy: bool) -> Iterator[tuple[s
             yield name, own, penalty
 
 
-def _descend(state: TrainingState, of: str, loss: Tensor, scalars: Scalars, batch: Batch) -> Scalars:
-    """Add the network's penalties to its loss, and take its step; return the means of loss and scalars."""
-    network, optimiser = state.of(of)
+def _differentiate(state: TrainingState, of: str, loss: Tensor, scalars: Scalars, batch: Batch) -> Scalars:
+    """Add the network's penalties to its loss, and compute its gradients; return the means of loss and scalars."""
+    network, _ = state.of(of)
     for name, own, penalty in _penalties(state, of, lazy=False):
         scalars[name] = penalty(network, batch, state.carried[name])
         loss = loss + own.weight * scalars[name]
     loss.backward()
-    _step(state, optimiser)
     return {name: _mean(value) for name, value in {f"{of}_loss": loss, **scalars}.items()}
 
 

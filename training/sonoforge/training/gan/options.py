@@ -82,6 +82,12 @@ class GanSettings:
     )
     beta1: float | None = option(None, help="beta1 of Adam for both networks", limits=(0, 0.9999))
     n_critic: int | None = option(None, help="discriminator updates per generator update", limits=(1, None))
+    simultaneous: bool | None = option(
+        None, help="compute both networks' gradients before either steps, rather than the discriminator's first"
+    )
+    ema_half_life: float | None = option(
+        None, help="half-life of the generator's moving average in images (0: no average)", limits=(0, None)
+    )
     loss: str | None = option(None, help="adversarial loss", choices=LOSS_NAMES)
     regularisers: str | None = option(None, help="none, or NAME=WEIGHT:INTERVAL,... such as r1=10:16")
     perceptual_weight: float | None = option(None, help="weight (lambda) of the perceptual loss", limits=(0, None))

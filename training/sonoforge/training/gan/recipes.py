@@ -93,7 +93,11 @@ class Recipe:
     schedule: str = "constant"  # name in `schedules.SCHEDULES`, of both learning rates
     draws_into_maps: bool = False  # whether the generator draws images into label maps, so that it needs masks
     growing: bool = False  # whether the networks grow while they train (`schedules.growing_stage`)
-    ema_half_life: float = 10_000  # images after which a weight's share in the averaged generator has halved
+    # Whether both networks' gradients are computed before either steps; otherwise the generator meets the updated
+    # discriminator.
+    simultaneous: bool = False
+    # Images after which a weight's share in the averaged generator has halved; 0: the generator of the last step.
+    ema_half_life: float = 0.0
     # Options of the generator beyond the defaults of its class.
     generator: Mapping[str, Any] = field(default_factory=dict)
     # Options of the discriminator beyond the defaults of its class.

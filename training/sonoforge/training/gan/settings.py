@@ -21,6 +21,7 @@ DURATIONS = ("epochs", "steps", "kimg")  # options, at most one of which gives t
 # Options that replace the recipe's field of the same name.
 _REPLACING = (
     "loss", "augmentation", "schedule", "mirror", "perceptual_weight", "n_critic", "latent_size",
+    "simultaneous", "ema_half_life",
 )  # fmt: skip
 
 
@@ -180,6 +181,9 @@ _MET: dict[str, Callable[[Recipe, GanSettings], bool]] = {
     "free activation": lambda recipe, _: "activation" in find_architecture(recipe.architecture).free_hidden,
     "free norm": lambda recipe, _: "norm" in find_architecture(recipe.architecture).free_hidden,
     "cells": lambda recipe, _: find_architecture(recipe.architecture).cells,
+    "one step": lambda recipe, _: all(
+        own.interval == 1 and REGULARISERS[name].after_step is None for name, own in recipe.regularisers.items()
+    ),
     "adam": lambda recipe, _: {recipe.generator_optimiser.name, recipe.discriminator_optimiser.name} == {"adam"},
 }
 # What an option needs where it is given.
@@ -201,6 +205,7 @@ def _check_needs(recipe: Recipe, settings: GanSettings) -> None:
         ("recipe", settings.recipe, ("masks",) if recipe.draws_into_maps else ()),
         ("perceptual_weight", recipe.perceptual_weight, ("feature network",) if recipe.perceptual_weight else ()),
         ("loss", recipe.loss, find_loss(recipe.loss).needs),
+        ("simultaneous", recipe.simultaneous or None, ("one step",)),
         ("augmentation", recipe.augmentation, AUGMENTATIONS[recipe.augmentation].needs),
         *(("regularisers", name, REGULARISERS[name].needs) for name in recipe.regularisers),
     ]
