@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from gan_pairs import count_weights, on_meta
 from golden import printed
@@ -169,3 +170,45 @@ def test_layers_have_the_printed_shapes_and_channels_and_the_weights_that_follow
             total += expected
         before = row.shape if row.shape != (1, 1) else before
     assert count_weights(own) == total and round(total / 1e6) == millions
+
+
+def test_up_and_down_sampling_are_those_of_tables_2_and_4() -> None:
+    """Layer by layer as printed: kernels, paddings, classes, the mode, and the dimension that the gate halves."""
+    torch.manual_seed(0)
+    up, down = build("generator", 2).ups[1].eval(), build("discriminator", 2).downs[0].eval()
+    printed_layers = {table: {row.what: row for row in rows(table)} for table in ("2, upsample", "4, downsample")}
+    assert list(printed_layers["2, upsample"]) == [
+        *("Input", "Upsample", "Convolution", "Conditional Batch Norm", "Gated Linear Unit (GLU)")
+    ]
+    params = {name.split(": ")[1]: columns.get("params", "") for name, columns in TABLES["2, upsample"].items()}
+    (scale, mode), (kernel, stride, padding) = (
+        re.findall(r"= (\w+)", params[name]) for name in ("Upsample", "Convolution")
+    )
+    maps = torch.randn(2, up.convolution.in_channels, 3, 3)
+    condition = torch.eye(CLASSES)[[1, 3]]
+    with torch.no_grad():
+        larger = F.interpolate(maps, scale_factor=float(scale), mode=mode)
+        weight = up.convolution.weight
+        assert weight.shape[2:] == (int(kernel),) * 2
+        wide = F.conv2d(larger, weight, up.convolution.bias, int(stride), int(padding))
+        norm, gain, shift = up.norm.norm, up.norm.scale(condition), up.norm.shift(condition)
+        assert (up.norm.scale.in_features, int(params["Conditional Batch Norm"][-1])) == (CLASSES, CLASSES)
+        plain = F.batch_norm(wide, norm.running_mean, norm.running_var, eps=norm.eps)
+        told = plain * (1 + gain[:, :, None, None]) + shift[:, :, None, None]
+        gated = F.glu(told, int(params["Gated Linear Unit (GLU)"].split(" = ")[1]))
+        torch.testing.assert_close(up(maps, condition), gated)
+
+    names = ["Input", "Convolution", "Pixel Rearrange -> Convolution", "Exponential Linear Unit (ELU)"]
+    assert list(printed_layers["4, downsample"]) == names
+    first, second = down.convolutions
+    maps = torch.randn(2, first.in_channels, 4, 4)
+    with torch.no_grad():
+        found = maps
+        for own, name in ((first, names[1]), (second, names[2])):
+            label = printed_layers["4, downsample"][name].label
+            text = TABLES["4, downsample"][f"{label}: {name}"]["params"]
+            kernel, stride, padding = re.findall(r"= (\w+)", text)
+            assert own.weight.shape[2:] == (int(kernel),) * 2
+            found = F.pixel_unshuffle(found, 2) if "Rearrange" in name else found
+            found = F.conv2d(found, own.weight, own.bias, int(stride), int(padding))
+        torch.testing.assert_close(down(maps), F.elu(found))

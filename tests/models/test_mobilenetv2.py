@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
+from golden import printed
 from sonoforge.models.mobilenetv2 import (
     EMBEDDING,
     OutlineHead,
@@ -54,6 +55,28 @@ def test_has_the_blocks_and_width_that_it_documents(trained: nn.Module) -> None:
     assert len(trained.features) == 19  # stem, 17 inverted residuals, last 1x1 convolution
     assert trained.classifier[1].in_features == EMBEDDING
     assert sum(p.numel() for p in trained.features.parameters()) == 2_223_872  # Sandler et al. 2018, width 1.0
+
+
+def test_blocks_are_those_of_the_thesiss_figure_3(trained: nn.Module) -> None:
+    """Side and channels of the input, then expansion t, channels c, repeats n and stride s of each row."""
+    blocks, side = iter(trained.features), 224
+    for row, columns in printed("thesis")["figure 3"].items():
+        height, _, channels = map(int, row.split(", ")[1].split(" x "))
+        expansion, *numbers = columns["t c n s"].split()
+        width, repeats, stride = map(int, numbers)
+        assert height == side, row
+        for repeat in range(repeats):
+            convolutions = [module for module in next(blocks).modules() if isinstance(module, nn.Conv2d)]
+            strides = [max(module.stride) for module in convolutions]
+            kernels = [max(module.kernel_size) for module in convolutions]
+            first, last = convolutions[0], convolutions[-1]
+            assert (first.in_channels, last.out_channels) == (channels if not repeat else width, width), row
+            if expansion != "-":
+                assert convolutions[-2].groups == convolutions[-2].in_channels == int(expansion) * first.in_channels
+                assert kernels == ([1] * (expansion != "1")) + [3, 1], row
+            assert max(strides) == (stride if not repeat else 1), row
+            side //= max(strides)
+    assert next(blocks, None) is None
 
 
 def test_folded_convolutions_compute_what_the_network_computed(trained: nn.Module) -> None:

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import _SpectralNorm
 
 from gan_pairs import count_weights, draw_images, layer_shapes, on_meta, small_pair
+from golden import printed
 from sonoforge.models import began, biggan, dcgan
 from sonoforge.models.layers import BatchRenorm2d, SelfAttention, draw_weights
 from sonoforge.training.gan.networks import ARCHITECTURES
@@ -52,6 +53,23 @@ def test_layers_and_weights_of_both_dcgans(
     found = layer_shapes(network, torch.zeros(inputs, device="meta"), kinds)
     assert [(height, maps) for height, _, maps in found] == shapes
     assert count_weights(network) == weights
+
+
+def test_layers_of_the_thesiss_dcgan_are_those_that_it_prints() -> None:
+    """Of its discriminator the middle layer is not drawn."""
+
+    def sides(columns: dict[str, str]) -> list[tuple[int, ...]]:
+        return [tuple(map(int, shape.split("x"))) for shape in columns.values()]
+
+    thesis = printed("thesis")
+    first, *others = sides(thesis["section 3.4"]["generator's layers"])
+    generator = on_meta(lambda: dcgan.ThesisGenerator(224, 3, 100))
+    found = layer_shapes(generator, torch.zeros(2, 100, device="meta"), (nn.Linear, nn.Unflatten, nn.ConvTranspose2d))
+    assert generator.dense.out_features == math.prod(first)
+    assert [shape[: len(other)] for shape, other in zip(found[-4:], others, strict=True)] == others
+    discriminator = on_meta(lambda: dcgan.ThesisDiscriminator(224, 3))
+    shapes = layer_shapes(discriminator, torch.zeros(2, 3, 224, 224, device="meta"), nn.Conv2d)
+    assert [shapes[0], shapes[-1]] == sides(thesis["figure 10"]["discriminator's layers"]) and len(shapes) == 3
 
 
 @pytest.mark.parametrize(

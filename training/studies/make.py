@@ -19,6 +19,7 @@ from kept import STUDIES
 PAGES = {
     STUDIES.parents[1] / "README.md": STUDIES / "readme_tables.py",
     STUDIES.parents[1] / "runtime" / "docs" / "trust.md": STUDIES / "trust" / "tables.py",
+    STUDIES / "papers" / "claims.md": STUDIES / "papers" / "claims.py",
     **{path.with_name("README.md"): path for path in sorted(STUDIES.glob("*/tables.py"))},
 }
 """The script that fills each page."""

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import collections
+import csv
+import gzip
+import importlib
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -292,3 +300,159 @@ def test_readme_and_evidence_print_what_is_computed() -> None:
         assert cells[3] == (
             "-" if others is None else f"{others['value']:.3f} [{others['low']:.3f}, {others['high']:.3f}]"
         )
+
+
+# ---- the page of claims, and what kept answers quote
+
+
+STUDIES = CHECKOUT / "training" / "studies"
+ALL = {"thesis": THESIS, "stylegan": STYLEGAN, "dgan-wp-tl": LOSSES, "ga-gan": GA_GAN, "six-gans": SIX}
+
+
+@pytest.fixture(scope="module")
+def study() -> Iterator[ModuleType]:
+    """The script that makes the page of claims."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [str(STUDIES / "papers"), str(STUDIES), *sys.path])
+        patch.delitem(sys.modules, "claims", raising=False)
+        yield importlib.import_module("claims")
+
+
+def test_each_printed_figure_is_a_claim_once(study: ModuleType) -> None:
+    found = collections.Counter((claim.paper, claim.line) for claim in study.claims() if claim.line)
+    printed_once = {
+        (paper, (table, row, column)): 1
+        for paper, tables in ALL.items()
+        for table, rows in tables.items()
+        for row, columns in rows.items()
+        for column in columns
+    }
+    assert found == printed_once
+    stated = [(claim.paper, claim.where, claim.what) for claim in study.claims() if not claim.line]
+    assert len(set(stated)) == len(stated) > 100
+
+
+def places_of(claim: Any) -> list[str]:
+    return re.findall(r"`([^`]+/[^`]+)`", re.sub(r"`[^`]+::[^`]+`", "", claim.ours))
+
+
+def test_what_is_called_the_same_or_quoted_is(study: ModuleType) -> None:
+    """Looked up once more, and compared as numbers or as they are written."""
+    compared = 0
+    for claim in study.claims():
+        places, held = places_of(claim), "::" in claim.ours
+        if claim.verdict == "same":
+            assert places or held, claim
+        if claim.verdict not in ("same", "quoted"):
+            continue
+        for place in places:
+            own = study.find(place)
+            values = list(own) if isinstance(own, list | tuple) else [own]
+            words = claim.said.split() if len(values) > 1 else [claim.said]
+            for word, value in zip(words, values, strict=True):
+                assert str(value) == word or float(value) == pytest.approx(float(word), abs=1e-9), claim
+            compared += 1
+    assert compared > 200
+
+
+def test_each_test_that_a_claim_names_exists(study: ModuleType) -> None:
+    named = {name for claim in study.claims() for name in re.findall(r"`([^`]+)::([^`]+)`", claim.ours)}
+    assert len(named) > 50
+    for file, name in named:
+        assert f"def {name}(" in (CHECKOUT / "tests" / file).read_text(encoding="utf-8"), (file, name)
+
+
+def test_the_page_is_made_again_and_its_counts_are_those_of_its_rows(study: ModuleType) -> None:
+    text = (STUDIES / "papers" / "claims.md").read_text(encoding="utf-8")
+    assert importlib.import_module("make").filled(text, study.TABLES) == text
+    first, *others = re.split(r'<a id="[^"]+"></a>', text)
+    heading, *counted = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in first.splitlines()
+        if line.startswith("|") and "---" not in line
+    ]
+    verdicts = heading[2:-1]
+    sums = collections.Counter[str]()
+    for cells, part in zip(counted, others, strict=False):
+        rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in part.splitlines() if line.startswith("|")][2:]
+        own = collections.Counter(row[4].strip() for row in rows)
+        own["measured"] = sum(row[5].strip().startswith("measured:") for row in rows)
+        assert [int(cell) for cell in cells[1:]] == [len(rows), *(own[name] for name in verdicts), own["measured"]]
+        sums += own
+    assert len(counted) == len(others) + 1 == len(ALL) + 1
+    total = [sum(sums[name] for name in verdicts), *(sums[name] for name in verdicts), sums["measured"]]
+    assert [int(cell) for cell in counted[-1][1:]] == total
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({"value": "bce", "ours": "recipes.json/ga-gan/loss"}, "departs, and how is not said"),
+        ({"value": "hinge", "ours": "recipes.json/ga-gan/loss", "departs": "as it likes"}, "does not depart"),
+        ({"value": "hinge", "ours": "recipes.json/ga-gan/lost"}, "nothing lies at recipes.json/ga-gan/lost"),
+        ({"value": "hinge", "ours": "recipe/ga-gan/loss"}, "nothing lies at recipe/ga-gan/loss"),
+        ({"value": "hinge"}, "nothing shows that it is so"),
+        (
+            {"value": 3.4, "quoted": "published_gans.json/ga-gan/Zenodo 7890874/GA-GAN/fid", "unmeasured": "-"},
+            "another",
+        ),
+        ({"value": 3.39, "quoted": "published_gans.json/ga-gan/Zenodo 7890874/GA-GAN/fid"}, "either measured or"),
+        ({"value": 9.93, "quoted": "page training/docs/ga-gan.md", "unmeasured": "-"}, "another value"),
+        ({"verdict": "same"}, "unknown verdict"),
+    ],
+)
+def test_a_verdict_that_does_not_follow_is_refused(study: ModuleType, rule: Mapping[str, Any], said: str) -> None:
+    with pytest.raises(SystemExit, match=re.escape(said)):
+        list(study.instances("ga-gan", {"where": "4", "claim": "planted", **rule}, {}))
+
+
+def test_a_rule_of_no_figure_and_a_figure_of_two_rules_are_refused(
+    study: ModuleType, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = {("4", "Real data", "dice, IDRiD"): "0.82"}
+    with pytest.raises(SystemExit, match="no printed figure is as"):
+        list(study.instances("six-gans", {"table": "5", "missing": "-"}, figures))
+    monkeypatch.setattr(study, "RULES", tmp_path / "claims.yaml")
+    rules = study.RULES.parent.joinpath("claims.yaml")
+    text = (STUDIES / "papers" / "claims.yaml").read_text(encoding="utf-8")
+    for changed, count in (
+        (text + '  - {table: "1", missing: twice}\n', 2),
+        (text.replace("  - {table: section 4.3, ", "  - {where: x, claim: y, ", 1), 0),
+    ):
+        rules.write_text(
+            changed if count else changed.replace("ours: segment/BUDGETS/full/generator/epochs}", "missing: z}")
+        )
+        with pytest.raises(SystemExit, match=f"has {count} rules, not one|no printed figure is as"):
+            study.claims.__wrapped__()
+
+
+def claimed_rows() -> Iterator[tuple[str, dict[str, str]]]:
+    """Rows of kept answers that quote a paper, as `segment` and `gan compare` write them."""
+    for path in sorted(STUDIES.glob("*/answers/*.csv*")):
+        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                if any(cell and cell.startswith("claim of") for cell in row.values()):
+                    yield path.name, row
+
+
+def test_each_quotation_in_kept_answers_is_as_printed() -> None:
+    kept = list(claimed_rows())
+    assert {file for file, _ in kept} == {"costs-six.csv", "loss-table-busi-64.csv"}
+    for file, row in kept:
+        found = {name: float(row[name]) for name in (*FIGURES, "dice") if row.get(name)}
+        if "perceptual_weight" in row:
+            assert (row["recipe"], float(row["perceptual_weight"])) == ("dgan-wp-tl-wgangp", 5), file
+            assert found == figures(LOSSES["abstract"]["WGAN-GP, lambda 5"]), file
+        else:
+            network = NETWORKS[row["recipe"].partition(":")[0]]
+            cells = {name.partition(", "): float(value) for name, value in SIX["4"][network].items()}
+            assert found == {what: value for (what, _, data), value in cells.items() if data == row["set"]}, row
+
+
+def test_what_ran_in_the_place_of_stylegan_is_told_from_it() -> None:
+    """Both are among our own rows; a row of the paper is never called by the later one's name."""
+    with (STUDIES / "segmentation" / "answers" / "costs-six.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    ours = {row["recipe"] for row in rows if row["source"] == "this run" and row["set"] != "LiTS-slices256"}
+    assert {"stylegan1:small-data", "stylegan2:small-data"} <= ours
+    assert not any(row["recipe"].startswith("stylegan2") for _, row in claimed_rows())
