@@ -711,3 +711,82 @@ def test_power(run: Run, tmp_path: Path) -> None:
     small, large = table(made)
     for name in ("least", "typical", "most"):  # four times the groups show half the gain
         assert float(small[name]) / float(large[name]) == pytest.approx(2, rel=0.3)
+
+
+# ---- what pages say of the papers
+
+
+def test_no_number_beside_a_papers_name_is_unknown(run: Run) -> None:
+    assert run("papers/quoted_numbers") == "every number beside a paper's name is known\n"
+
+
+PLANTED = [
+    ("README.md", "| 0.934, implied", "| 0.924, implied", "0.924"),
+    ("training/docs/evidence.md", "5.5 by the implied", "5.4 by the implied", "5.4"),
+    ("training/studies/papers/gaps.md", "FID 179.42", "FID 179.24", "179.24"),
+    ("training/studies/segmentation/README.md", 'losses of "as much as 0.15', 'losses of "as much as 0.17', "0.17"),
+    ("training/studies/segmentation/answers/costs-six.csv", ",143.33,", ",134.33,", "134.33"),
+    ("training/sonoforge/training/gan/recipes.json", "rate 0.001, epochs", "rate 0.004, epochs", "0.004"),
+    ("training/studies/papers/own_numbers.csv", "10.03 / 3.39", "10.03 / 3.41", "2.96"),
+]
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what the script reads, with a wrong number in each of these places."""
+    root = tmp_path_factory.mktemp("checkout")
+    for part in ("README.md", "training", "tests/golden/papers"):
+        for path in [CHECKOUT / part, *(CHECKOUT / part).rglob("*")]:
+            if path.is_file() and (path.suffix in (".md", ".json", ".csv") or path.name.endswith(".csv.gz")):
+                copied = root / path.relative_to(CHECKOUT)
+                copied.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copied)
+    for file, right, wrong, _ in PLANTED:
+        text = (root / file).read_text(encoding="utf-8")
+        assert text.count(right) == 1, f"{file}: {right} has moved"
+        (root / file).write_text(text.replace(right, wrong), encoding="utf-8")
+    return root
+
+
+def test_wrong_numbers_beside_a_papers_name_are_found_and_no_others(
+    load: Callable[[str], ModuleType], pages: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = load("papers/quoted_numbers")
+    monkeypatch.setattr(sys, "argv", ["quoted_numbers.py", str(pages)])
+    assert module.main()
+    lines = capsys.readouterr().out.splitlines()
+    found = {(line.split(":")[0], re.sub(r"^[^:]*(:\d+)?: ", "", line).split(":")[0].split(" ")[0]) for line in lines}
+    named = {
+        (file if not file.endswith("own_numbers.csv") else "own_numbers.csv", number) for file, _, _, number in PLANTED
+    }
+    assert found == named and len(lines) == len(PLANTED)
+
+
+def test_a_name_in_a_heading_a_row_or_a_wrapped_sentence_counts_and_code_and_references_do_not(
+    load: Callable[[str], ModuleType],
+) -> None:
+    module = load("papers/quoted_numbers")
+    text = "# By Thakur\n\nOne of\n0.77 wraps.\n\n| GAN | Dice |\n|---|---|\n| x | 0.78 |\n\n## Ours\n\n"
+    text += "- Thakur has\n  0.79\n- 0.80\n"
+    found = {
+        (unit.line, *re.findall(r"0\.\d+", unit.text))
+        for unit in module.units(text, "a.md")
+        if "Thakur" in unit.under + unit.text
+    }
+    assert {(3, "0.77"), (8, "0.78"), (12, "0.79")} <= found and not any("0.80" in row for row in found)
+    dropped = "`--set x=0.5` [a](b-1.md#c-2) tables 1 to 4, section 5.2 (3.4, figure 7) in 2024, StyleGAN2, VGG-16, 3x3"
+    assert not module._NUMBER.findall(module._REFERENCE.sub(" ", module._CODE.sub(" ", dropped)))
+    kept = "0.95 of .82, 93.4 % and 100 000 iterations of 128, a rate of 0.0001; 780 images"
+    assert module._NUMBER.findall(module._REFERENCE.sub(" ", kept)) == [
+        *("0.95", ".82", "93.4", "100 000", "128", "0.0001", "780")
+    ]
+    for word, figure in (
+        ("0.934", "93.432"),
+        ("93.4", "93.432"),
+        ("96", "0.96"),
+        (".82", "0.82"),
+        ("100 000", "100000"),
+    ):
+        assert module.agree(word, figure)
+    for word, figure in (("0.935", "93.432"), ("93.5", "93.432"), ("97", "0.96"), ("0.0010", "0.0014")):
+        assert not module.agree(word, figure)

@@ -185,6 +185,7 @@ def computed() -> dict[str, Any]:
             "points": round(accuracy["System 2"] - accuracy["System 1"], 1),
             "our points": round(ours["gan"] - ours["real"], 1),
             "epochs": splits.FOLDS * epochs,
+            "images": sum(published.BUSI_COUNTS),
         },
         "stylegan": styled,
         "dgan-wp-tl": lossy,
