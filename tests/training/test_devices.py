@@ -40,7 +40,7 @@ import torch
 from sonoforge.training import devices
 
 def resident():
-    return devices._resident("RssAnon") / 1e6
+    return devices.memory("RssAnon") / 1e6
 
 devices.keep_freed_memory()
 devices.SPARE = 350_000_000

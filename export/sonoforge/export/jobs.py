@@ -43,7 +43,8 @@ class Exported(NamedTuple):
         if not isinstance(self.manifest, ClassifierManifest):
             return []
         raw = self.manifest.raw
-        return [doubt.line for doubt in doubts(raw["evaluation"], self.manifest.alpha, raw["training"]["weights"])]
+        found = doubts(raw["evaluation"], self.manifest.alpha, raw["training"]["weights"])
+        return [doubt.line for doubt in found.values()]
 
 
 class Plan(NamedTuple):

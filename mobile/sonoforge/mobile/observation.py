@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnxruntime
 
+from sonoforge.runtime import machine
 from sonoforge.runtime.atomic import plain
 from sonoforge.runtime.errors import reason, refusing
 
@@ -34,7 +34,6 @@ _BOUNDS = ("0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "
 _MODEL = {"name": "bundle", "version": "bundle_version", "sha256": "model_sha256"}  # labels
 _ESCAPED = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})  # in a label
 _PARTS = ("decode", "preprocess", "infer")  # of an answer's ``ms``
-_MEMORY = Path("/proc/self/statm")  # Linux
 _SAY_AGAIN = 60.0  # seconds between two messages about the same trouble
 
 
@@ -81,9 +80,8 @@ class Metrics:
     def text(self, now: Mapping[str, float]) -> str:
         """Return all figures, with these that are looked up and not counted."""
         now = {**now, "process_cpu_seconds_total": time.process_time()}
-        if _MEMORY.is_file():
-            pages = int(_MEMORY.read_text(encoding="ascii").split()[1])
-            now["process_resident_memory_bytes"] = pages * os.sysconf("SC_PAGE_SIZE")
+        if (held := machine.memory("VmRSS")) is not None:
+            now["process_resident_memory_bytes"] = held
         lines = []
         with self._lock:
             for name, (kind, meaning) in _FAMILIES.items():

@@ -60,7 +60,7 @@ export function flatness(pixels) {
   const side = Math.sqrt(pixels.length / 3);
   const levels = new Float64Array(side * side);
   for (let i = 0; i < levels.length; i++) levels[i] = pixels[3 * i] + pixels[3 * i + 1] + pixels[3 * i + 2];
-  const surrounding = boxSums(boxSums(levels, side, 1, side), side, side, 1);
+  const surrounding = boxSums(boxSums(levels, side, 1, side, HALF), side, side, 1, HALF);
   const area = (2 * HALF + 1) ** 2;
   const grain = levels.map((level, i) => (level - surrounding[i] / area) / 3);
   let squares = 0;
@@ -78,18 +78,18 @@ export function flatness(pixels) {
   return (across / pairs - along / pairs) / (squares / (side * side) + LEAST_VARIANCE);
 }
 
-/** Sums of 9 values along lines; the border is continued outwards. */
-function boxSums(values, side, step, between) {
+/** Sums of each value along lines and of `half` values on either side; the border is continued outwards. */
+function boxSums(values, side, step, between, half) {
   const out = new Float64Array(values.length);
   for (let line = 0; line < side; line++) {
     const start = line * between;
     const at = (k) => values[start + step * Math.min(Math.max(k, 0), side - 1)];
     let sum = 0;
-    for (let k = -HALF; k < HALF; k++) sum += at(k);
+    for (let k = -half; k < half; k++) sum += at(k);
     for (let k = 0; k < side; k++) {
-      sum += at(k + HALF);
+      sum += at(k + half);
       out[start + step * k] = sum;
-      sum -= at(k - HALF);
+      sum -= at(k - half);
     }
   }
   return out;
@@ -140,15 +140,8 @@ function seamScore(levels, side) {
 
 /** The levels of each column less their mean along the depth, in standard deviations of their row. */
 function detailOf(levels, side) {
-  const half = WINDOW >> 1;
-  const found = new Float64Array(side * side);
-  for (let x = 0; x < side; x++) {
-    for (let y = 0; y < side; y++) {
-      let total = 0;
-      for (let k = y - half; k <= y + half; k++) total += levels[Math.min(Math.max(k, 0), side - 1) * side + x];
-      found[y * side + x] = levels[y * side + x] - total / WINDOW;
-    }
-  }
+  const totals = boxSums(levels, side, side, 1, WINDOW >> 1);
+  const found = totals.map((total, i) => levels[i] - total / WINDOW);
   for (let y = 0; y < side; y++) {
     const row = found.subarray(y * side, (y + 1) * side);
     const deviation = Math.sqrt(variance(row)) + 2;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import platform
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -38,17 +39,23 @@ def describe() -> dict[str, Any]:
     }
 
 
+def memory(kind: str) -> int | None:
+    """Return this process's bytes of a kind that Linux reports (proc(5)), such as ``VmRSS``; None without a report."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    found = re.search(rf"^{kind}:\s+(\d+) kB", status, re.MULTILINE)
+    return 1024 * int(found[1]) if found else None
+
+
 def peak_memory() -> int | None:
     """Return the peak memory of this process in bytes, or None if the system does not report it.
 
     Prefers Linux's ``VmHWM``, as ``ru_maxrss`` of a child process includes its parent's (getrusage(2), execve).
     """
-    try:
-        for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return 1024 * int(line.split()[1])
-    except OSError:
-        pass
+    if (peak := memory("VmHWM")) is not None:
+        return peak
     try:
         resource: Any = importlib.import_module("resource")
     except ImportError:  # Windows

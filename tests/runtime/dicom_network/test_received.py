@@ -20,7 +20,7 @@ import dicom_peers
 from dicom_files import PLANTED
 from dicom_peers import STUDY, said, storescu, wait_for, write_scan, write_scans
 from sonoforge.runtime.dicom_network import storage
-from sonoforge.runtime.dicom_network.inbox import FullError, Inbox, Remarks, read_archive, read_caller, tls_context
+from sonoforge.runtime.dicom_network.inbox import Inbox, Remarks, read_archive, read_caller, tls_context
 from sonoforge.runtime.dicom_network.storage import Reception, receiving
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.dicom.derived_objects import identify
@@ -138,7 +138,7 @@ def test_there_is_room_for_so_much(tmp_path: Path) -> None:
         assert said(storescu(place.port, first))[0] == 0
         assert said(storescu(place.port, second))[0] == 0xA7  # the upper byte of the status
         assert "no room now: 0 MB" in place.refusal()
-        with pytest.raises(FullError):
+        with pytest.raises(SonoforgeError, match="0 MB are waiting for answers, of 0 MB"):
             place.inbox.store(second.read_bytes())
 
 

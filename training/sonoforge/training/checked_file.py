@@ -4,7 +4,6 @@ Layout of a self-checking file: 20 characters "CRC-32, offset of the facts" in h
 JSON.
 """
 
-import hashlib
 import json
 import zipfile
 import zlib
@@ -19,15 +18,6 @@ from sonoforge.runtime.atomic import replacing
 from sonoforge.runtime.errors import SonoforgeError, refusing
 
 _HEAD = 20
-
-
-def sha256_of(path: Path) -> str:
-    """Hash a file in pieces: VGG16's weights take half a gigabyte."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def read_npz(

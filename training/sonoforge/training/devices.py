@@ -7,7 +7,6 @@ import ctypes
 import functools
 import gc
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 
 from sonoforge.runtime.errors import SonoforgeError
-from sonoforge.runtime.machine import peak_memory
+from sonoforge.runtime.machine import memory, peak_memory
 
 
 def find_device(device: str) -> torch.device:
@@ -84,7 +83,7 @@ def return_spare_memory() -> None:
         library = ctypes.CDLL(None)
         library.mallinfo2.restype = _HeapUse
         use = library.mallinfo2()
-        if (_resident("RssAnon") or 0) - use.uordblks - use.hblkhd > SPARE:
+        if (memory("RssAnon") or 0) - use.uordblks - use.hblkhd > SPARE:
             library.malloc_trim(0)
     except (OSError, TypeError, AttributeError):  # Windows, macOS, musl, an old glibc
         return
@@ -106,8 +105,8 @@ def deterministic_kernels(device: torch.device) -> Iterator[None]:
         memory.fill_uninitialized_memory = filled
 
 
-_PROC = Path("/proc/self")
-_RESET_PEAK = "5"  # proc(5), clear_refs
+_PEAK = Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"  # proc(5)
 GIB = 2**30
 
 
@@ -154,13 +153,7 @@ def reset_peak(device: torch.device) -> int | None:
         return None
     try:
         ctypes.CDLL(None).malloc_trim(0)
-        (_PROC / "clear_refs").write_text(_RESET_PEAK)
+        _PEAK.write_text(_RESET_PEAK)
     except (OSError, TypeError, AttributeError):  # Windows, macOS, musl, a container that forbids it
         return None
-    return _resident("VmRSS")
-
-
-def _resident(kind: str) -> int | None:
-    """Return this process's bytes in memory: VmRSS, or RssAnon for those without a file."""
-    match = re.search(rf"^{kind}:\s+(\d+) kB", (_PROC / "status").read_text(), re.MULTILINE)
-    return 1024 * int(match[1]) if match else None
+    return memory("VmRSS")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sonoforge.models.mobilenetv2 import import_torchvision
 from sonoforge.runtime.errors import SonoforgeError, refusing
-from sonoforge.training.checked_file import sha256_of
+from sonoforge.runtime.images.inputs import sha256_of
 
 DIGEST = 16  # hex digits of a weights file's sha256 that are printed and recorded
 

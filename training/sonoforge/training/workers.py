@@ -31,7 +31,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from sonoforge.runtime import atomic
+from sonoforge.runtime import atomic, machine
 from sonoforge.runtime.errors import SonoforgeError, reason, require
 from sonoforge.runtime.images.inputs import silent_libraries
 from sonoforge.training.devices import find_device, one_thread
@@ -140,8 +140,7 @@ def default_jobs(device: torch.device) -> int:
     """Return one process for a GPU, which runs one task at a time anyway, or one for each CPU core."""
     if device.type != "cpu":
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MOST_JOBS)
+    return min(machine.cores(), MOST_JOBS)
 
 
 def died_again(deaths: int, error: Exception) -> int:

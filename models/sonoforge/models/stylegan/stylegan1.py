@@ -221,16 +221,6 @@ class Discriminator(Growing):
         self.last_linear = layers.EqualisedLinear(widths[0] * resolutions[0] ** 2, widths[0], activated=True)
         self.head = ScoreHead(widths[0], settings.classes, settings.conditioning, layers.EqualisedLinear)
 
-    def descend(self, images: Tensor) -> Tensor:
-        """Turn images (N, C, S, S) in [-1, 1] into the smallest maps, through all blocks in use."""
-        images = avg_pool2d(images, self.image_size // self.resolution)
-        maps: Tensor = self.from_image[self.level](images)
-        for number, block in enumerate(reversed(list(self.blocks)[: self.level + 1])):
-            maps = block(maps)
-            if number == 0 and self.level and self.alpha < 1:
-                maps = torch.lerp(self.from_image[self.level - 1](avg_pool2d(images, 2)), maps, self.alpha)
-        return maps
-
     def fade(self, images: Tensor) -> Tensor:
         """Blend real images (N, C, S, S) with their half-size form, as the generator does in this stage."""
         if self.alpha == 1 or self.level == 0:
@@ -240,7 +230,12 @@ class Discriminator(Growing):
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """See `ScoredLayers.forward`; the last layers run in full precision."""
-        maps = self.descend(images)
+        images = avg_pool2d(images, self.image_size // self.resolution)
+        maps: Tensor = self.from_image[self.level](images)
+        for number, block in enumerate(reversed(list(self.blocks)[: self.level + 1])):  # all blocks in use
+            maps = block(maps)
+            if number == 0 and self.level and self.alpha < 1:
+                maps = torch.lerp(self.from_image[self.level - 1](avg_pool2d(images, 2)), maps, self.alpha)
         with layers.full_precision(images.device):
             maps = self.last_conv(layers.append_minibatch_std(layers.at_least_single(maps), self.group))
             answer: tuple[Tensor, Tensor | None] = self.head(self.last_linear(maps.flatten(1)), labels)

@@ -336,10 +336,6 @@ def _ordered(name: str, median: float, threshold: float) -> TailLimits:
     return TailLimits(median, threshold)
 
 
-def _tail(name: str, value: Any) -> TailLimits:
-    return _ordered(name, **fields(name, value, {"median": positive, "threshold": positive}))
-
-
 def _numbers(name: str, value: Any, count: int) -> tuple[float, ...]:
     if not isinstance(value, list) or len(value) != count:
         raise wrong(name, value, f"{count} numbers")
@@ -366,7 +362,9 @@ _PREPROCESSING: Readers = {
 }
 _CHECKS: Readers = {
     "kind": partial(one_of, expected=KINDS),
-    "neighbours": _tail,
+    "neighbours": lambda name, value: _ordered(
+        name, **fields(name, value, {"median": positive, "threshold": positive})
+    ),
     "foreign": positive,
     "upright": partial(_numbers, count=ROWS),
     "contact": share,

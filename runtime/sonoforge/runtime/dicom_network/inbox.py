@@ -153,10 +153,6 @@ THE_OBJECT = "the object"
 """Name, in messages, of an object that has no file yet."""
 
 
-class FullError(SonoforgeError):
-    """There is no room for an object now."""
-
-
 class Inbox:
     """The folder, with subfolders for objects to answer, answers, and reports to send."""
 
@@ -186,7 +182,7 @@ class Inbox:
 
         Raises:
             ImageError: It is not a DICOM object that an archive could file, or (``untrue``) not the one announced.
-            FullError: There is no room for it.
+            SonoforgeError: There is no room for it.
         """
         identity = identify(data, THE_OBJECT)
         if announced and announced != (identity.sop_class, identity.instance):
@@ -198,7 +194,8 @@ class Inbox:
             with contextlib.suppress(FileNotFoundError):  # answered meanwhile
                 waiting += path.stat().st_size
         if waiting + len(data) > self._room:
-            raise FullError(f"{waiting / 1e6:.0f} MB are waiting for answers, of {self._room / 1e6:.0f} MB allowed")
+            allowed = f"{self._room / 1e6:.0f} MB allowed"
+            raise SonoforgeError(f"{waiting / 1e6:.0f} MB are waiting for answers, of {allowed}")
         file = self.received / f"{hashlib.sha256(data).hexdigest()[:_LETTERS]}.dcm"
         atomic.write_bytes(file, data)
         return file, identity

@@ -279,8 +279,9 @@ def _find_lettering(levels: NDArray[np.uint8], steps: Steps, calipers: list[_Box
     for members in _join(steps, levels.shape):
         own = members[~taken[members]]
         if len(own) >= _FEWEST_STEPS:
-            box = _box(rows[own], columns[own])
-            kind = _kind(levels, Steps(rows[own], columns[own]), box, alone=len(own) == len(members))
+            down, across = rows[own], columns[own]
+            box = int(across.min()), int(down.min()), int(across.max()) + 2, int(down.max()) + 1
+            kind = _kind(levels, Steps(down, across), box, alone=len(own) == len(members))
             if kind:
                 found.append((kind, box))
     return found
@@ -318,10 +319,6 @@ def number_parts(on: NDArray[np.bool_]) -> NDArray[np.intp]:
         np.minimum.at(number, lower, smallest)
         number = number[number]
     return np.asarray(number[runs])
-
-
-def _box(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> _Box:
-    return int(columns.min()), int(rows.min()), int(columns.max()) + 2, int(rows.max()) + 1
 
 
 def _kind(levels: NDArray[np.uint8], steps: Steps, box: _Box, alone: bool) -> Kind | None:

@@ -5,8 +5,6 @@ All text from a file, a bundle or a name is escaped, and a page loads and runs n
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -24,7 +22,6 @@ MOST_PICTURES = 300
 
 SIDE = 224
 """Pixels of the longer side; the network sees no more."""
-_JPEG_QUALITY = 82
 _GROUND = 96  # grey level under a map without its scan
 
 _CARDS = """
@@ -94,9 +91,7 @@ def address(image: Image.Image, side: int = SIDE) -> str:
     small = image.copy() if image.mode == "L" else image.convert("RGB")
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     small.info.clear()  # no profile, date or comment of the file
-    stream = io.BytesIO()
-    small.save(stream, "JPEG", quality=_JPEG_QUALITY, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
+    return pages.data_url(small, "jpeg")
 
 
 # ---- the page of ``quality --html``

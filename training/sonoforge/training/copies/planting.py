@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sonoforge.runtime.images.plain_image import encoded
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.copies.confirmation import padding
 from sonoforge.training.copies.pictures import Picture
@@ -58,9 +59,7 @@ def _part(picture: Picture, rng: np.random.Generator, quarters: bool) -> Picture
 
 
 def _compress(picture: Picture) -> Picture:
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=30)
-    return np.asarray(Image.open(file))
+    return np.asarray(Image.open(io.BytesIO(encoded(Image.fromarray(picture), "JPEG", quality=30))))
 
 
 def _resize(picture: Picture, across: float, down: float, resampling: Image.Resampling) -> Picture:

@@ -39,9 +39,10 @@ from sonoforge.runtime.atomic import private_folder, replacing
 from sonoforge.runtime.cli.options import option
 from sonoforge.runtime.errors import SonoforgeError, refusing
 from sonoforge.runtime.images.decoding import read_image
+from sonoforge.runtime.images.inputs import sha256_of
 from sonoforge.runtime.images.plain_image import grey_levels, remarks_on
 from sonoforge.runtime.images.preprocessing import Preprocessing
-from sonoforge.training.checked_file import read_checked, sha256_of, write_checked
+from sonoforge.training.checked_file import read_checked, write_checked
 from sonoforge.training.copies.pictures import SIDE, Picture, fit, fitted_size
 from sonoforge.training.data.datasets import Dataset, Item
 from sonoforge.training.progress import in_threads

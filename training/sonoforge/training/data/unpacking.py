@@ -18,7 +18,7 @@ from sonoforge.runtime.atomic import new_folder, remove_leftovers, temporary_nam
 from sonoforge.runtime.cli.answer import tell
 from sonoforge.runtime.errors import SonoforgeError, refusing
 from sonoforge.runtime.images.folders import is_system_folder
-from sonoforge.training.checked_file import sha256_of
+from sonoforge.runtime.images.inputs import sha256_of
 from sonoforge.training.data.layouts import subfolders
 
 log = logging.getLogger(__name__)

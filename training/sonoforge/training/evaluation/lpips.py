@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from sonoforge.runtime.errors import SonoforgeError, install_extra
-from sonoforge.training.checked_file import sha256_of
+from sonoforge.runtime.images.inputs import sha256_of
 from sonoforge.training.data.pixels import Pixels, to_tensor, to_unit
 from sonoforge.training.evaluation.features import NETWORKS, Features, open_features
 from sonoforge.training.pretrained import DIGEST

@@ -16,9 +16,9 @@ import PIL
 from sonoforge.runtime.atomic import write_bytes
 from sonoforge.runtime.cli.progress import progress_bar
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.runtime.images.inputs import sha256_of
 from sonoforge.runtime.images.synthetic import MANIFEST
 from sonoforge.runtime.urls import clear_errors, is_url, open_url
-from sonoforge.training.checked_file import sha256_of
 from sonoforge.training.data.cache import default_folder
 from sonoforge.training.data.collections.importing import write_set
 from sonoforge.training.data.readers import open_reader

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from sonoforge.runtime import atomic
 from sonoforge.runtime.pages import STYLE
 from sonoforge.training.statistics import wording
-from sonoforge.training.statistics.results import Interval
+from sonoforge.training.statistics.results import Interval, interval_text
 from sonoforge.training.statistics.wording import bracket, number, points, share, size
 
 log = logging.getLogger(__name__)
@@ -323,9 +323,7 @@ def change(figure: Interval) -> Markup:
 
 def ratio(figure: Interval | None) -> str:
     """Print a ratio with the ends of its interval."""
-    if figure is None:
-        return "cannot be computed"
-    return f"{figure['value']:.1f} [{figure['low']:.1f}, {figure['high']:.1f}]"
+    return interval_text(figure, ".1f") if figure else "cannot be computed"
 
 
 def soft(value: str, detail: str) -> Markup:

@@ -59,13 +59,17 @@ def doubts_about(results: Mapping[str, Any]) -> list[str]:
     return [f"{title}{verdict.line}" for title, verdict in found.items() if verdict]
 
 
-def doubts(evaluation: Mapping[str, Any], alpha: float, weights: str) -> list[Verdict]:
-    """Return the doubts about a classifier from `judge_weights`, `judge_guessing` and `judge_coverage`.
+def doubts(evaluation: Mapping[str, Any], alpha: float, weights: str) -> dict[str, Verdict]:
+    """Return the doubts about a classifier from `judge_weights`, `judge_guessing` and `judge_coverage`, by question.
 
     ``evaluation`` is of its model record or its bundle's manifest.
     """
-    found = (judge_weights(weights), judge_guessing(evaluation), judge_coverage(evaluation["decision"], alpha))
-    return [verdict for verdict in found if verdict is not None]
+    found = {
+        "Were the weights trained on other images?": judge_weights(weights),
+        "Is the classifier of any use?": judge_guessing(evaluation),
+        "Do prediction sets hold what they promise?": judge_coverage(evaluation["decision"], alpha),
+    }
+    return {question: verdict for question, verdict in found.items() if verdict is not None}
 
 
 def judge_gan(

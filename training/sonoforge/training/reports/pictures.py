@@ -1,6 +1,5 @@
 """Put pictures in a page as ``data:`` URLs: small, and grey if they are grey."""
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,14 +9,12 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from sonoforge.runtime.images.plain_image import encoded
+from sonoforge.runtime.pages import data_url
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.reports.blocks import Block, Card, Clusters, Heading, Scan, Text, label
 from sonoforge.training.reports.words import Words
 from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import listed, number
-
-_QUALITY = 82
 
 
 def embed(picture: Image.Image | Path | io.BytesIO, side: int, alt: str) -> Markup:
@@ -32,12 +29,6 @@ def embed(picture: Image.Image | Path | io.BytesIO, side: int, alt: str) -> Mark
         pixels = pixels[..., 0]
     element = Markup('<img src="{}" width="{}" height="{}" alt="{}">')
     return element.format(data_url(Image.fromarray(pixels), "jpeg"), small.width, small.height, alt)
-
-
-def data_url(picture: Image.Image, kind: str) -> str:
-    """Encode a picture as ``jpeg`` or ``png``, and return it as an address."""
-    content = encoded(picture, kind, quality=_QUALITY, optimize=True)  # PNG is lossless, and has no quality
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 _HEIGHT = 150  # pixels

@@ -16,10 +16,10 @@ from PIL import Image
 
 from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.errors import GateError, SonoforgeError, refusing
+from sonoforge.runtime.pages import data_url
 from sonoforge.training.reader_study.scores import FORMAT
 from sonoforge.training.reader_study.sheet import Key, Sheet
 from sonoforge.training.reports import blocks, charts, terminal, words
-from sonoforge.training.reports.pictures import data_url
 from sonoforge.training.statistics.intervals import LEVEL
 from sonoforge.training.statistics.results import Interval, Record
 from sonoforge.training.statistics.verdict import Verdict

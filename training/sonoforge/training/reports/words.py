@@ -83,12 +83,10 @@ class _Column(NamedTuple):
     expression: str
     own: Facts  # `each` and `place` of a column that stands for one of several things
 
-    def cell(self, facts: Facts) -> object:
-        return _value(self.expression, {**facts, **self.own})
-
 
 def _row(declared: Mapping[str, Any], columns: Sequence[_Column], facts: Facts) -> Row:
-    return Row(_value(declared.get("row", "''"), facts), [column.cell(facts) for column in columns])
+    cells = [_value(column.expression, {**facts, **column.own}) for column in columns]
+    return Row(_value(declared.get("row", "''"), facts), cells)
 
 
 def _columns(declared: Mapping[str, Any], facts: Facts) -> Iterator[_Column]:

@@ -5,7 +5,6 @@ incomplete folder, which can then be resumed.  The public sets that ``data list`
 """
 
 import csv
-import io
 import json
 import logging
 import os
@@ -24,6 +23,7 @@ from sonoforge.runtime.atomic import plain, safe_name, write_bytes, write_json, 
 from sonoforge.runtime.cli.options import option
 from sonoforge.runtime.csv_tables import csv_text, defused
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean, refusing
+from sonoforge.runtime.images.plain_image import encoded
 from sonoforge.training.progress import in_threads
 from sonoforge.training.statistics.results import Record
 
@@ -151,8 +151,9 @@ def write_set(
         named = {f"{target.stem}_mask{number}.png": mask for number, mask in zip(numbers, masks, strict=True)}
         named |= {f"{target.stem}_mask_{name}.png": mask for name, mask in structures.items()}
         for name, mask in named.items():
-            write_bytes(target.with_name(name), _png(mask.astype(np.uint8) * np.uint8(255)))
-        write_bytes(target, _png(pixels))  # last: a picture that exists has its masks
+            drawn = Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
+            write_bytes(target.with_name(name), encoded(drawn))
+        write_bytes(target, encoded(Image.fromarray(pixels)))  # last: a picture that exists has its masks
 
     in_threads(write, planned, "importing", min(_WORKERS, os.cpu_count() or 1))
     left_out = dict(sorted(left_out.items()))
@@ -194,12 +195,6 @@ def _claim(root: Path, provenance: Mapping[str, Any], *, resume: bool) -> None:
 def _table(pictures: Sequence[PlannedPicture]) -> str:
     rows = (map(defused, (picture.path, picture.group, *picture.facts.values())) for picture in pictures)
     return csv_text([("file", "group", *map(defused, pictures[0].facts if pictures else ())), *rows])
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 class KnownSet(NamedTuple):

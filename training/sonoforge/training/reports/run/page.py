@@ -9,14 +9,7 @@ from markupsafe import Markup
 
 from sonoforge.runtime.errors import GateError
 from sonoforge.training.reports import audit, blocks, files, words
-from sonoforge.training.reports.conclusions import (
-    in_plain_words,
-    judge_arm,
-    judge_coverage,
-    judge_gan,
-    judge_guessing,
-    judge_weights,
-)
+from sonoforge.training.reports.conclusions import doubts, in_plain_words, judge_arm, judge_gan
 from sonoforge.training.reports.run import sections
 from sonoforge.training.reports.run.tables import WORDS
 from sonoforge.training.reports.run.whole_run import WholeRun
@@ -101,15 +94,9 @@ def conclusions(run: WholeRun) -> list[blocks.Answer]:
 
 
 def _doubts(run: WholeRun) -> list[blocks.Answer]:
-    doubts = (
-        ("Were the weights trained on other images?", judge_weights(run.results["weights"])),
-        ("Is the classifier of any use?", judge_guessing(run.arms[run.results["final_arm"]])),
-        (
-            "Do prediction sets hold what they promise?",
-            judge_coverage(run.manifest["evaluation"]["decision"], run.manifest["conformal"]["alpha"]),
-        ),
-    )
-    return [_answer(question, verdict) for question, verdict in doubts if verdict is not None]
+    evaluation, alpha = run.manifest["evaluation"], run.manifest["conformal"]["alpha"]
+    found = doubts(evaluation, alpha, run.results["weights"])
+    return [_answer(question, verdict) for question, verdict in found.items()]
 
 
 def judged(run: WholeRun) -> list[Verdict]:
@@ -126,12 +113,12 @@ def judged(run: WholeRun) -> list[Verdict]:
 
 def comparison_page(run: WholeRun) -> blocks.Page:
     """Show a comparison that has no final model: its conclusions, a picture and the results."""
-    doubts = [blocks.Answer("no", "Can these figures be used?", doubt) for doubt in run.results["doubts"]]
+    doubted = [blocks.Answer("no", "Can these figures be used?", doubt) for doubt in run.results["doubts"]]
     return blocks.Page(
         title=run.results["data"],
         meta=f"sonoforge comparison · {run.name}",
         heading=f"{run.results['data']}: {listed(list(run.titles.values()))}",
-        summary=[*doubts, *_answers(run), sections.first_picture(run)],
+        summary=[*doubted, *_answers(run), sections.first_picture(run)],
         sections=[sections.results(run)],
     )
 
