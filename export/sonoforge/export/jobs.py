@@ -42,9 +42,8 @@ class Exported(NamedTuple):
         """Return what speaks against using a classifier, by its own figures; nothing for a generator."""
         if not isinstance(self.manifest, ClassifierManifest):
             return []
-        raw = self.manifest.raw
-        found = doubts(raw["evaluation"], self.manifest.alpha, raw["training"]["weights"])
-        return [doubt.line for doubt in found.values()]
+        evaluation, weights = self.manifest.raw["evaluation"], self.manifest.raw["training"]["weights"]
+        return [doubt.line for doubt in doubts(evaluation, self.manifest.alpha, weights).values()]
 
 
 class Plan(NamedTuple):

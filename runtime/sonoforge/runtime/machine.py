@@ -1,7 +1,5 @@
 """Describe this machine: processor, cores and memory."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import platform
