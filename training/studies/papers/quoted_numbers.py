@@ -76,7 +76,7 @@ def everything(root: Path) -> Iterator[Unit]:
     folders = [root / part for part in ("training", "export", "runtime", "mobile")]
     pages = [root / "README.md", *(page for folder in folders for page in sorted(folder.rglob("*.md")))]
     package = root / "training" / "sonoforge" / "training"
-    data = [package / "gan" / "recipes.json", *sorted((package / "statistics").glob("published*.json"))]
+    data = sorted(path for path in package.rglob("*") if path.suffix in (".json", ".yaml"))
     for path in (path for path in (*pages, *data) if path.name != "claims.md"):
         prose = path.read_text(encoding="utf-8")
         prose = re.sub(r'(?m)^ *"(.*)",?$', r"\1", prose) if path.suffix == ".json" else prose
