@@ -737,7 +737,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("checkout")
     for part in ("README.md", "training", "tests/golden/papers"):
         for path in [CHECKOUT / part, *(CHECKOUT / part).rglob("*")]:
-            if path.is_file() and (path.suffix in (".md", ".json", ".csv") or path.name.endswith(".csv.gz")):
+            if path.is_file() and (path.suffix in (".md", ".json", ".yaml", ".csv") or path.name.endswith(".csv.gz")):
                 copied = root / path.relative_to(CHECKOUT)
                 copied.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, copied)
