@@ -19,6 +19,7 @@ import collections
 import csv
 import dataclasses
 import functools
+import json
 import math
 import re
 import statistics
@@ -32,7 +33,6 @@ from kept import ANSWERS, CLASSES, STUDIES, read, table
 from sonoforge.models import ga_gan
 from sonoforge.runtime.images.preprocessing import IMAGENET
 from sonoforge.training.classifier import settings as classifier
-from sonoforge.training.comparators.fitting import COMPARATORS
 from sonoforge.training.data import splits
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.segmentation import options as segmentation
@@ -40,6 +40,7 @@ from sonoforge.training.settings.gan import COMPARED, SEARCHES, GanCompareConfig
 from sonoforge.training.statistics import published
 
 CHECKOUT = STUDIES.parents[1]
+TRAINING = CHECKOUT / "training" / "sonoforge" / "training"
 GOLDEN = CHECKOUT / "tests" / "golden" / "papers"
 RULES = Path(__file__).with_name("claims.yaml")
 PAPERS = {
@@ -214,7 +215,7 @@ def places() -> Mapping[str, Any]:
         "recipes.json": {**RECIPES, **presets},
         "budgets.json": classifier.BUDGETS,
         "budgets.json, generator": {name: row["generator"] for name, row in classifier.ROWS.items()},
-        "comparators.json": COMPARATORS,
+        "comparators.json": json.loads((TRAINING / "comparators" / "comparators.json").read_text(encoding="utf-8")),
         "published_busi.json": of_thesis(published.PUBLISHED),
         "published_gans.json": {**of_gans(), "six-gans": of_segmentation()},
         "searches.json": SEARCHES,
