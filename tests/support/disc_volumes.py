@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,29 +28,38 @@ def draw_ground(chance: np.random.Generator) -> NDArray[np.float64]:
     return np.kron(chance.uniform(10, 110, (8, 8)), np.ones((SIDE // 8, SIDE // 8)))
 
 
-def write_volumes(root: Path, patients: int = 10, slices: int = 4, splits: bool = False, seed: int = 0) -> Path:
-    """Write a folder with masks of both structures; the first slice of each volume shows none.
+def write_volumes(
+    root: Path,
+    patients: int = 10,
+    slices: int = 4,
+    splits: bool = False,
+    seed: int = 0,
+    classes: Sequence[str] = ("heart",),
+) -> Path:
+    """Write folders with masks of both structures; the first slice of each volume shows none.
 
-    Where there are ``splits``, every fifth patient is of the published test part.
+    Where there are ``splits``, every fifth patient is of the published test part; of several classes, the first has the
+    first patients.
     """
     chance = np.random.default_rng(seed)
-    folder = root / "heart"
-    folder.mkdir(parents=True)
+    for name in classes:
+        (root / name).mkdir(parents=True)
     rows = []
     for patient in range(patients):
+        kind = classes[patient * len(classes) // patients]
         for number in range(slices):
             pixels, labels = draw_pair(chance)
             if number == 0:
                 pixels, labels = draw_ground(chance).astype(np.uint8), np.zeros_like(labels)
             name = f"p{patient:02d}_slice{number:02d}"
-            Image.fromarray(pixels).save(folder / f"{name}.png")
+            Image.fromarray(pixels).save(root / kind / f"{name}.png")
             for label, structure in ((1, "disc"), (2, "ring")):
                 Image.fromarray(((labels == label) * 255).astype(np.uint8)).save(
-                    folder / f"{name}_mask_{structure}.png"
+                    root / kind / f"{name}_mask_{structure}.png"
                 )
             split = "test" if patient % 5 == 4 else "train"
             facts = [f"p{patient:02d}", str(number), "2", "1.5"] + ([split] if splits else [])
-            rows.append([f"heart/{name}.png", f"p{patient:02d}", *facts])
+            rows.append([f"{kind}/{name}.png", f"p{patient:02d}", *facts])
     with (root / "groups.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["file", "group", "volume", "slice", "mm_x", "mm_y"] + (["split"] if splits else []))

@@ -149,7 +149,9 @@ class StopAt:
         return self.left <= 0
 
 
-def options_of(recipe: Recipe, size: int, channels: int = 1, structures: int = 0) -> dict[str, Any]:
-    """Return the arguments that build the recipe's generator for images of a size, unconditional, in batches of 4."""
-    images = TrainingSet(np.zeros((4, size, size, channels + structures), np.uint8), None, ("a",), channels)
+def options_of(recipe: Recipe, size: int, channels: int = 1, structures: int = 0, classes: int = 0) -> dict[str, Any]:
+    """Return the arguments that build the recipe's generator for images of a size, in batches of 4."""
+    pixels, labels = np.zeros((4, size, size, channels + structures), np.uint8), np.zeros(4, np.int64)
+    names = tuple(f"class {number}" for number in range(max(1, classes)))
+    images = TrainingSet(pixels, labels if classes else None, names, channels)
     return dict(options_of_generator(images, recipe, Plan(1, 4, size, 1)))

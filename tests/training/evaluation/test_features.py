@@ -75,10 +75,19 @@ def test_maps_are_those_of_torchvisions_network(shared: Path, network: str, laye
         assert torch.allclose(found, wanted, atol=1e-4 * float(wanted.abs().max()))
 
 
-def test_vgg16_is_tapped_where_its_layers_names_say(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("network", "names", "shapes"),
+    [
+        ("vgg16", "relu1_2 relu2_2 relu3_3 relu4_3", [(64, 64), (128, 32), (256, 16), (512, 8)]),
+        ("vgg19", "relu1_1 relu2_1 relu3_1 relu4_1 relu5_1", [(64, 64), (128, 32), (256, 16), (512, 8), (512, 4)]),
+    ],
+)
+def test_vgg_is_tapped_where_its_layers_names_say(
+    tmp_path: Path, network: str, names: str, shapes: list[tuple[int, int]]
+) -> None:
     """From the features alone: whoever stores half a gigabyte need not store the classifier's nine tenths."""
     with torch.device("meta"):
-        layers = import_torchvision().models.vgg16(weights=None).features
+        layers = getattr(import_torchvision().models, network)(weights=None).features
     path = tmp_path / "mine.safetensors"
     generator = torch.Generator().manual_seed(0)
     save_file(
@@ -87,17 +96,17 @@ def test_vgg16_is_tapped_where_its_layers_names_say(tmp_path: Path) -> None:
         path,
     )  # fmt: skip
     features = open_features(str(path))
-    assert features.name.startswith("vgg16 (sha256 ")
-    block, convolution, names = 1, 0, {}
+    assert features.name.startswith(f"{network} (sha256 ")
+    block, convolution, known = 1, 0, {}
     for index, layer in enumerate(layers):
         if isinstance(layer, nn.MaxPool2d):
             block, convolution = block + 1, 0
         convolution += isinstance(layer, nn.Conv2d)
         if isinstance(layer, nn.ReLU):
-            names[f"relu{block}_{convolution}"] = index
-    assert dict(features.layers) == {name: names[name] for name in ("relu1_2", "relu2_2", "relu3_3", "relu4_3")}
+            known[f"relu{block}_{convolution}"] = index
+    assert dict(features.layers) == {name: known[name] for name in names.split()}
     maps = features.maps(_unit_images(1, 1, 64))
-    assert [tuple(found.shape[1:]) for found in maps] == [(64, 64, 64), (128, 32, 32), (256, 16, 16), (512, 8, 8)]
+    assert [tuple(found.shape[1:]) for found in maps] == [(width, side, side) for width, side in shapes]
     assert features.embed(_unit_images(1, 1, 32)).shape == (1, 512)
 
 
@@ -174,9 +183,9 @@ def test_a_download_is_named_with_its_hash_and_leaves_stdout_alone(
     [
         ("w.pth", r"w\.pth: .*must be a \.safetensors file, not .* \(never unpickled\)"),
         ("w.safetensors", r"w\.safetensors: not a readable safetensors file"),
-        ("resnet.safetensors", r"not a torchvision vgg16 or squeezenet1_1 or alexnet or mobilenet_v2; .*key"),
-        ("vgg19", r"no such weights file; give vgg16, .* \(did you mean vgg16"),
-        ("vgg16", r"vgg16-\w+\.pth could not be .*unreachable.*\); give features"),
+        ("resnet.safetensors", r"not a torchvision vgg16 or vgg19 or squeezenet1_1 or alexnet or mobilenet_v2; .*key"),
+        ("vgg11", r"no such weights file; give vgg16, .* \(did you mean vgg1"),
+        ("vgg16", r"vgg16-\w+\.pth could not be .*unreachable.*\); give --set gan.features=FILE"),
     ],
 )
 def test_other_files_and_failed_downloads_are_refused_in_one_line(

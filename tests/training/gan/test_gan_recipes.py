@@ -19,7 +19,7 @@ from sonoforge.training.evaluation.features import Features, open_features
 from sonoforge.training.evaluation.spaces import network_space
 from sonoforge.training.gan import ticks
 from sonoforge.training.gan.engine import train_gan
-from sonoforge.training.gan.generator import load_generator, sample
+from sonoforge.training.gan.generator import load_generator, sample, sample_batches
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import compose
@@ -158,6 +158,26 @@ def _check(folder: Path, checkpoint: Path, settings: GanSettings) -> None:
         assert all(float(generator[key]) != 1 for key in copied if key.endswith(".magnitude"))
 
 
+@pytest.mark.parametrize("weight", [0.0, 10.0])
+def test_spade_s_perceptual_term_moves_its_generator(
+    weight: float, images: TrainingSet, features: Features, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two steps with it and without: the term is recorded, its stand-in named, and its gradient reaches the weights."""
+    settings = _settings("spade", features, masks=True, width=4, steps=2, tick_steps=1)
+    first = _train(images, settings, tmp_path / "as published", features)
+    settings = dataclasses.replace(settings, perceptual_weight=weight)
+    with caplog.at_level("INFO"):
+        second = _train(images, settings, tmp_path / "other", features)
+    assert ("feature network: squeezenet1_1" in caplog.text) == ("), not vgg19" in caplog.text) == (weight > 0)
+    terms = [row.get("perceptual", 0.0) for row in read_rows(tmp_path / "other")]
+    assert len(terms) == 2 and all((term > 0) == (weight > 0) for term in terms)
+    one, other = (load_file(checkpoint / "generator.safetensors") for checkpoint in (first, second))
+    moved = {name for name in one if one[name].is_floating_point() and not torch.equal(one[name], other[name])}
+    assert bool(moved) == (weight == 0)
+    if moved:
+        assert {"last.weight", "first.weight", "blocks.0.norms.0.scale.weight"} <= moved
+
+
 def test_ada_s_p_is_saved_and_moves_with_the_discriminator(
     images: TrainingSet, features: Features, tmp_path: Path
 ) -> None:
@@ -177,6 +197,13 @@ def test_a_conditional_generator_obeys_its_label(images: TrainingSet, features: 
     first, second = sample(generator, 4, 0, label=0), sample(generator, 4, 0, label=2)
     assert not np.array_equal(first, second)
     assert np.array_equal(first, sample(generator, 4, 0, label=0))
+    labels = [2, 0, 0, 1, 2, 1, 0, 2, 1, 0]  # more than a batch
+    each = np.concatenate([*sample_batches(generator, 10, 0, labels)])
+    for label in range(3):
+        chosen = np.equal(labels, label)
+        assert np.array_equal(each[chosen], sample(generator, 10, 0, label)[chosen])
+    with pytest.raises(SonoforgeError, match=r"label \[0, 3\]: "):
+        next(sample_batches(generator, 2, 0, [0, 3]))
     with pytest.raises(SonoforgeError, match="label None: this generator takes"):
         sample(generator, 4, 0)
     with pytest.raises(SonoforgeError, match="label 3: "):

@@ -108,7 +108,7 @@ def test_regularisers_are_read_from_text() -> None:
         ({"recipe": "began", "loss": "bce"}, "the loss bce, which does not take reconstruction errors"),
         ({"recipe": "began", "augmentation": "ada"}, "boundary at 0"),
         ({"recipe": "wgan-gp", "augmentation": "ada"}, "boundary at 0"),
-        ({"recipe": "dgan-wp-tl-bce"}, "give features"),
+        ({"recipe": "dgan-wp-tl-bce"}, "give --set gan.features=NET: a"),
         ({"recipe": "dcgan", "kimg": 1.0, "steps": 3}, "steps cannot be combined with kimg"),
         (
             {"recipe": "dcgan", "optimiser": "rmsprp"},

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 import shutil
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from disc_volumes import SIDE, write_volumes
@@ -16,11 +20,19 @@ from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.split_plan import read_plan, save_plan
 from sonoforge.training.data.splits import check_sealed
+from sonoforge.training.gan.checkpoint import describe, find_checkpoint, load_state
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.segmentation import generating
 from sonoforge.training.segmentation.experiment import (
+    FoldTask,
     LabelledSet,
+    generator_folder,
     open_labelled_set,
     plan_folds,
+    tell_classes,
+    training_part,
 )
+from sonoforge.training.segmentation.options import Experiment
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +131,102 @@ def test_what_does_not_fit_is_refused_in_one_line(folder: Path, tmp_path: Path) 
         plan_folds(images, "official", 5, 0)
     with pytest.raises(SonoforgeError, match=r"mm_y, mm_x 1.5, far of heart/p00_slice00.png"):
         opened(edited(folder, tmp_path / "far", "mm_x", 0, "far"), tmp_path / "cache")
+
+
+# ---- what recipes are told of the images
+
+
+TINY = GanSettings(kimg=0.032, batch=8, width=4)
+NOTHING, BOTH = "nothing outlined", "disc, ring"
+
+
+def planned(data: str, recipe: str, folder: Path) -> FoldTask:
+    """The training of a recipe on the published training part of a set, of two steps."""
+    generator = replace(TINY, features="squeezenet1_1" if recipe.startswith("projected") else "")
+    experiment = Experiment(recipes=(recipe,), arms=("both:2",), generator=generator, image_size=SIDE, device="cpu")
+    source = ImageSource((data,), 0, 0, folder / "cache", Preprocessing(size=SIDE), fewest_classes=1)
+    images = open_labelled_set(source)
+    folder.mkdir(exist_ok=True)
+    return FoldTask(folder / images.name, source, plan_folds(images, "auto", 5, 0), 0, 0, experiment, recipe)
+
+
+def told(task: FoldTask) -> list[str]:
+    return tell_classes(task, *training_part(task, "a generator"))
+
+
+@pytest.fixture(scope="module")
+def two_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same images in the same order, of two classes: the first five patients are of one."""
+    return write_volumes(tmp_path_factory.mktemp("classes") / "volumes", splits=True, classes=("atrium", "ventricle"))
+
+
+@pytest.mark.parametrize("recipe", ["biggan:six-gans", "ga-gan:small-data", "projected:small-data"])
+def test_a_conditional_recipe_is_told_the_class_folders_or_else_which_structures_an_image_shows(
+    recipe: str, folder: Path, two_classes: Path, tmp_path: Path
+) -> None:
+    assert told(planned(str(two_classes), recipe, tmp_path / "a")) == 16 * ["atrium"] + 16 * ["ventricle"]
+    assert told(planned(str(folder), recipe, tmp_path / "b")) == 8 * [NOTHING, BOTH, BOTH, BOTH]
+
+
+@pytest.mark.parametrize("recipe", ["dcgan", "stylegan1:small-data", "spade:small-data", "projected:label-maps"])
+def test_other_recipes_are_told_nothing(recipe: str, two_classes: Path, tmp_path: Path) -> None:
+    assert told(planned(str(two_classes), recipe, tmp_path)) == []
+
+
+def test_a_column_of_a_table_gives_the_classes_too(folder: Path, tmp_path: Path) -> None:
+    graded = tmp_path / "volumes"
+    shutil.copytree(folder, graded)
+    with (graded / "groups.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with (graded / "grades.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows([("file", "grade"), *((row["file"], f"grade {int(row['group'][1:]) % 2}") for row in rows)])
+    expected = Counter(f"grade {patient % 2}" for patient in range(10) if patient % 5 != 4 for _ in range(4))
+    assert Counter(told(planned(f"{graded}:grade", "biggan:small-data", tmp_path / "run"))) == expected
+
+
+def test_where_all_images_show_the_same_and_are_of_one_class_it_is_unconditional(folder: Path, tmp_path: Path) -> None:
+    shown = tmp_path / "volumes"
+    shutil.copytree(folder, shown)
+    for path in shown.glob("heart/*_slice00_mask_*.png"):
+        shutil.copy(str(path).replace("_slice00", "_slice01"), path)
+    task = planned(str(shown), "biggan:small-data", tmp_path / "run")
+    assert told(task) == []
+    generating.train_generator(task)
+    assert "biggan:small-data, fold 1 of 1, seed 0: told no classes" in (tmp_path / "run" / "log.txt").read_text()
+    about = describe(find_checkpoint(generator_folder(task)))
+    assert (about.classes, about.class_name, about.generator_options["classes"]) == ([], "volumes", 0)
+    assert len(generating.draw_pairs(task, *training_part(task, "pairs"), 5)) == 5
+
+
+@pytest.mark.parametrize("recipe", ["biggan:small-data", "dcgan", "spade:small-data"])
+def test_classes_change_the_weights_and_pairs_of_a_conditional_recipe_and_no_others(
+    recipe: str, folder: Path, two_classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two steps on the same images, told apart by their folders or by what they show; without conditioning, alike."""
+    drawn, states, asked = [], [], []
+
+    def sample_batches(*arguments: Any) -> Any:
+        asked.append(arguments[3])
+        return original(*arguments)
+
+    original = generating.sample_batches
+    monkeypatch.setattr(generating, "sample_batches", sample_batches)
+    for number, data in enumerate((folder, two_classes)):
+        task = planned(str(data), recipe, tmp_path / str(number))
+        generating.train_generator(task)
+        checkpoint = find_checkpoint(generator_folder(task))
+        states.append([load_state(checkpoint, name) for name in ("generator", "discriminator")])
+        drawn.append(generating.draw_pairs(task, *training_part(task, "pairs"), 64))
+    conditional = recipe.startswith("biggan")
+    for one, other in zip(*states, strict=True):
+        same = all(torch.equal(one[name], other[name]) for name in one)
+        assert one.keys() == other.keys() and same != conditional
+    assert np.array_equal(drawn[0].images, drawn[1].images) != conditional
+    if not conditional:
+        assert set(asked) <= {None}
+        return
+    assert "embedding.weight" in states[0][0] and any("class_rows" in name for name in states[0][1])
+    assert describe(find_checkpoint(generator_folder(task))).classes == ["atrium", "ventricle"]
+    assert [Counter(labels) for labels in asked] == [{0: 48, 1: 16}, {0: 32, 1: 32}], "as in the training part"
+    assert "told the classes atrium; ventricle" in (tmp_path / "1" / "log.txt").read_text()

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from disc_volumes import draw_pair
+from sonoforge.training.segmentation.options import UNETS
 from sonoforge.training.segmentation.pairs import Pairs
-from sonoforge.training.segmentation.unet import UnetSettings, predict, segmentation_loss, train_unet
+from sonoforge.training.segmentation.unet import UnetSettings, build_unet, predict, segmentation_loss, train_unet
 
 pytestmark = pytest.mark.skipif(find_spec("monai") is None, reason="monai is not installed")
 
@@ -25,7 +26,7 @@ def draw_pairs(count: int, seed: int) -> Pairs:
 
 
 def train(pairs: Pairs, steps: int, *, augmented: bool = False, seed: int = 0) -> nn.Module:
-    settings = UnetSettings(steps, batch=8, width=8, learning_rate=0.003)
+    settings = UnetSettings(steps, batch=8, width=8, widest=8, learning_rate=0.003)
     return train_unet(pairs, settings, 2, seed, CPU, augmented=augmented)
 
 
@@ -38,6 +39,16 @@ def test_the_loss_is_monais_dice_plus_cross_entropy() -> None:
     )(logits, maps[:, None])
     entropy = -logits.log_softmax(1).gather(1, maps[:, None]).mean()
     torch.testing.assert_close(segmentation_loss(logits, maps), dice + entropy)
+
+
+@pytest.mark.parametrize(("budget", "levels"), [("quick", [16, 16, 32, 64, 128]), ("full", [64, 128, 256, 512, 1024])])
+def test_at_budget_full_it_has_the_published_channels_at_each_level(budget: str, levels: list[int]) -> None:
+    """Ronneberger 2015, figure 1: two convolutions at each level on the way down, and two on the way up."""
+    with torch.device("meta"):
+        network = build_unet(1, 1, UNETS[budget], 0)
+    made = [module.out_channels for module in network.modules() if isinstance(module, nn.Conv2d)]
+    upwards = [*levels[-2:0:-1], levels[0]]
+    assert made == [width for level in (*levels, *upwards) for width in (level, level)] + [2]
 
 
 @pytest.mark.parametrize("augmented", [False, pytest.param(True, marks=pytest.mark.slow)])

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import nn
 
 from gan_trainings import options_of
 from golden import printed
@@ -23,7 +24,8 @@ from sonoforge.training.gan.networks import outline_networks
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import compose
-from sonoforge.training.segmentation.options import BUDGETS
+from sonoforge.training.segmentation.experiment import settings_of
+from sonoforge.training.segmentation.options import BUDGETS, Experiment
 from sonoforge.training.segmentation.options import SIX as ALL_SIX
 from sonoforge.training.settings.gan import SEARCHES, GanCompareConfig, GanSearchConfig
 from sonoforge.training.statistics.published import (
@@ -156,18 +158,35 @@ def test_the_six_gans_have_the_figures_of_table_4_and_no_others() -> None:
     assert ours == theirs
 
 
-@pytest.mark.parametrize("network", ["StyleGAN", "BigGAN"])
-def test_the_six_gans_at_full_budget_have_the_sizes_of_section_5_1(network: str) -> None:
+@pytest.mark.parametrize(("network", "classes"), [("StyleGAN", 0), ("BigGAN", 2), ("BigGAN", 8)])
+def test_the_six_gans_at_full_budget_have_the_sizes_of_section_5_1(network: str, classes: int) -> None:
+    """BigGAN's is that of the class-conditional network of table 2."""
     said = SIX["section 5.1"][network]
     (name,) = (name for name in ALL_SIX["full"] if NETWORKS[name.partition(":")[0]] == network)
     recipe, _, preset = name.partition(":")
-    composed = compose(GanSettings(recipe=recipe, preset=preset, class_name="one"))
+    composed = compose(GanSettings(recipe=recipe, preset=preset))
     assert composed.image_size == int(said["side"])
-    options = options_of(composed, composed.image_size, 1, 2)
+    options = options_of(composed, composed.image_size, 1, 2, classes)
+    assert (options["classes"], composed.conditioning) == (classes, "projection" if classes else "none")
     count = sum(weights.numel() for weights in outline_networks(composed, options)[0].parameters()) / 1e6
     # 30 million are StyleGAN2's at this size; StyleGAN's generator has 26.2 million (Karras et al. 2019, section 2).
     assert count == pytest.approx({"StyleGAN": 26.2, "BigGAN": float(said["million parameters"])}[network], abs=0.5)
     assert BUDGETS["full"]["generator"]["epochs"] == float(SIX["section 4.3"]["training"]["epochs"])
+
+
+def test_spade_at_full_budget_is_the_one_of_its_paper() -> None:
+    """Park 2019, appendix A and the authors' code: 64 channels at the image's side, 1024 at the smallest."""
+    experiment = Experiment(budget="full", generator=GanSettings(features="vgg19", **BUDGETS["full"]["generator"]))
+    (name,) = (name for name in ALL_SIX["full"] if name.startswith("spade"))
+    settings = settings_of(experiment, name)
+    composed = compose(settings)
+    assert (settings.image_size, settings.batch, composed.budget.batch) == (256, None, 32)
+    assert (composed.perceptual_weight, composed.perceptual_network, composed.feature_matching) == (10, "vgg19", 10)
+    generator, discriminator = outline_networks(composed, options_of(composed, 256, 1, 3))
+    shapes = [module.weight.shape for module in generator.modules() if isinstance(module, nn.Conv2d)]
+    assert shapes[-1] == (1, 64, 3, 3) and max(shape[0] for shape in shapes) == 1024
+    shapes = [module.weight.shape for module in discriminator.modules() if isinstance(module, nn.Conv2d)]
+    assert [shape[0] for shape in shapes] == 2 * [64, 128, 256, 512, 1]
 
 
 def test_all_six_gans_are_those_of_table_4() -> None:

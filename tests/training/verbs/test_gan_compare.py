@@ -150,7 +150,7 @@ def test_a_recipe_too_slow_for_all_milestones_has_those_that_its_steps_allow(
         (["--grid", "perceptual-wait=0,1"], "did you mean perceptual-weight?"),
         (["--grid", "perceptual-weight=0,a"], "--grid: perceptual-weight must be a number, not 'a'"),
         (["--grid", "perceptual-weight=0,1", "--grid", "perceptual-weight=2"], "each once"),
-        (["--grid", "perceptual-weight=0,1"], "give features"),
+        (["--grid", "perceptual-weight=0,1"], "give --set gan.features=NET"),
         (["--lpips", "vgg16"], "--lpips requires lpips among --metrics"),
         (["--metrics", "kid,fid,lpips", "--lpips", "vgg16.safetensors"], "vgg16.safetensors: no such weights file"),
         (["--metrics", "kid,swd"], "--metrics must include kid and fid"),

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -142,6 +143,18 @@ def test_at_full_budget_each_gan_has_its_own_size_and_what_was_tuned_for_it(run:
         assert pairs["images"].shape[1:3] == pairs["maps"].shape[1:] == (int(SIDE), int(SIDE))
 
 
+def test_a_stand_in_for_spade_s_perceptual_network_is_named_in_log_page_and_results(
+    run: Run, squeezenet_file: Path, tmp_path: Path
+) -> None:
+    command = [*run.command, *words("--recipes lsgan,spade --arms generated --set unet.steps=1 --set gan.kimg=0.008")]
+    done = succeed(*command, "--set", f"gan.features={squeezenet_file}", "--out", tmp_path)
+    folder = Path(done.json["run"])
+    perceptual = {own["recipe"]: own["perceptual"] for own in done.json["sets"][0]["generators"]}
+    assert perceptual["lsgan"] == "" and re.fullmatch(r"squeezenet1_1 \(sha256 \w+\), not vgg19", perceptual["spade"])
+    for written in ("log.txt", "report.html"):
+        assert f"base width 4, perceptual term through {perceptual['spade']}" in (folder / written).read_text()
+
+
 def test_generators_start_from_a_run_on_other_scans_and_not_from_one_on_these(run: Run, tmp_path: Path) -> None:
     other = write_volumes(tmp_path / "other heart", patients=3, seed=4)
     start = words(f"--set gan.masks=true --class heart --recipe lsgan --set gan.image_size={SIDE} --set gan.width=4")
@@ -169,12 +182,30 @@ def test_generators_start_from_a_run_on_other_scans_and_not_from_one_on_these(ru
         (["--recipes", "dcgan:small"], "preset: 'small'"),
         (["--recipes", "none"], "--recipes is none, but generated,both:2 need generated pairs"),
         (["--set", "segment.maps=wgan"], "segment.maps must be one of perturbed, real, not 'wgan'"),
-        (["--recipes", "spade"], "perceptual_weight cannot be 10.0 with no feature network"),
+        (["--recipes", "spade"], "no feature network; give --set gan.features=NET: vgg19, as in .* squeezenet1_1"),
+        (["--recipes", "all", "--budget", "full"], "no feature network; give --set gan.features=NET: vgg19, as in"),
+        (["--recipes", "spade", "--set", "gan.features=vgg.safetensors"], "vgg.safetensors: no such weights file; "),
     ],
 )
 def test_wrong_input_is_refused_in_one_line(run: Run, flags: list[str], message: str, tmp_path: Path) -> None:
     assert re.search(message, refused(*run.command, *flags, "--out", tmp_path))
     assert not list(tmp_path.iterdir())
+
+
+def test_published_spade_is_refused_before_the_images_are_read_where_vgg_19_cannot_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    command = ["segment", "--data", tmp_path / "gone", *words("--recipes all --budget full --out"), tmp_path / "runs"]
+    assert "vgg19, as in the paper (a download, or its file), or a stand-in: a .safetensors file" in refused(*command)
+    done = sonoforge(*command, "--set", "gan.features=vgg19", "--quiet")
+    said = r"/vgg19-\w+\.pth could not be downloaded .*; give --set gan.features=FILE.safetensors, .*, or a stand-in"
+    assert done.code == 2 and re.search(said, done.err.splitlines()[-1])
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_set_without_masks_is_refused(pictures: Path, tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def main() -> None:
         recipes=(asked.recipe,),
         arms=tuple(asked.arms.split(",")),
         image_size=SIDE,
-        unet=UnetSettings(steps=STEPS, width=WIDTH),
+        unet=UnetSettings(steps=STEPS, width=WIDTH, widest=8),
         generator=GENERATOR,
         metric_features=FEATURES,
         metric_weights=str(asked.weights),

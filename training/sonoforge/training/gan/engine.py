@@ -187,7 +187,7 @@ def _log_training(training: Training) -> None:
     projected = networks.discriminator_of(recipe).projected
     if own.features is None or not (projected or recipe.perceptual_weight):
         return
-    log.info("feature network: %s", own.features.name)
+    log.info("feature network: %s", recipe.through(own.features.name))
     kind, space = own.features.name.partition(" ")[0], own.space
     # The bundle's classifier began as a MobileNetV2.
     same = space and (kind in space.name or (space.name.startswith("bundle") and kind == "mobilenet_v2"))

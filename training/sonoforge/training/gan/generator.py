@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -105,22 +105,23 @@ def sample_batches(
     generator: nn.Module,
     count: int,
     seed: int,
-    label: int | None = None,
+    label: int | Sequence[int] | None = None,
     truncation: Truncation = NO_TRUNCATION,
     batch: int = 64,
 ) -> Iterator[Pixels]:
     """Generate images in batches, so that any number of them fits in memory.
 
-    Image i depends only on (seed, i, label), not on ``count``, bit for bit on a CPU. ``batch`` is for a GPU.
+    Image i depends only on (seed, i, label), not on ``count``, bit for bit on a CPU. ``label`` is that of all images,
+    or one for each; ``batch`` is for a GPU.
 
     Yields:
         (n, S, S, C) uint8.
     """
     device = next(generator.parameters()).device
     size = CPU_BATCH if device.type == "cpu" else batch
-    labels = label_batch(generator, label, size)
     check_truncation(generator, truncation)
     for first in range(0, max(count, 1), size):
+        labels = label_batch(generator, label[first : first + size] if isinstance(label, Sequence) else label, size)
         latents = torch.cat([sample_latent(generator, seed, first + i, truncation.limit) for i in range(size)])
         yield to_pixels(generate(generator, latents.to(device), labels, truncation))[: count - first]
 
@@ -139,17 +140,20 @@ def sample_latent(generator: nn.Module, seed: int, index: int, limit: float | No
     return torch.from_numpy(latent)[None]
 
 
-def label_batch(generator: nn.Module, label: int | None, count: int) -> Tensor | None:
+def label_batch(generator: nn.Module, label: int | Sequence[int] | None, count: int) -> Tensor | None:
     """Return the label of each image (count,) on the generator's device, or None for an unconditional generator.
+
+    Several labels are repeated until there are enough.
 
     Raises:
         SonoforgeError: An unconditional generator gets a label, or a conditional one none.
     """
     classes = int(generator.classes)  # type: ignore[arg-type]
-    if (label is not None) != (classes > 0) or (label is not None and not 0 <= label < classes):
+    given = [] if label is None else np.atleast_1d(label).tolist()
+    if bool(given) != (classes > 0) or not all(0 <= own < classes for own in given):
         takes = f"takes a label from 0 to {classes - 1}" if classes else "was trained without classes"
         raise SonoforgeError(f"label {label}: this generator {takes}")
-    return None if label is None else torch.full((count,), label, device=next(generator.parameters()).device)
+    return torch.tensor(np.resize(given, count), device=next(generator.parameters()).device) if given else None
 
 
 def latent_size(generator: nn.Module) -> int:

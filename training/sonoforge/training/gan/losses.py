@@ -146,8 +146,8 @@ def perceptual_loss(features: Features, fake: Tensor, real: Tensor, image_channe
     distance follow Johnson 2016 ("Perceptual Losses for Real-Time Style Transfer and Super-Resolution"), equation 2:
     the squared Euclidean distance divided by C'H'W'; here averaged over pairs, then over layers.
 
-    Images are paired by position in the batch, that is, at random: up to a constant, the expected distance is the
-    distance to the *mean* feature map of the real images, so the term pulls every image towards the average. Distances
+    Images are paired by position in the batch. SPADE's pairs share a label map; others are random: up to a constant,
+    the expected distance is that to the *mean* feature map of real images, and pulls all towards the average. Distances
     differ tenfold between networks, so each layer's is divided by the mean square of the real images' maps; the
     published lambdas need not mean the same here. Gradients reach only ``fake``; channels after the image channels are
     masks and are ignored.

@@ -94,7 +94,7 @@ class GanSettings:
     features: str = option(
         "",
         help="network of the perceptual loss or the projected discriminator: a .safetensors file, or "
-        "squeezenet1_1, mobilenet_v2, vgg16 or alexnet to download it",
+        "squeezenet1_1, mobilenet_v2, vgg16, vgg19 or alexnet to download it",
         metavar="NET",
     )
     augmentation: str | None = option(

@@ -86,6 +86,7 @@ class Recipe:
     # Strengths by name in `regularisers.REGULARISERS`.
     regularisers: Mapping[str, Strength] = field(default_factory=dict)
     perceptual_weight: float = 0.0  # of the perceptual term (`perceptual`); 0 for none
+    perceptual_network: str = ""  # that the paper names for it, of `evaluation.networks.json`; empty: none
     feature_matching: float = 0.0  # weight of `feature_matching`; 0 for none
     mirror: bool = False  # whether the images are doubled by left-right flips
     augmentation: str = "none"  # name in `augmentations.AUGMENTATIONS`; seen by the discriminator only
@@ -111,6 +112,11 @@ class Recipe:
     def budget_for(self, class_name: str) -> Budget:
         """Return the published length of training for this class."""
         return self.class_budgets.get(class_name.lower(), self.budget)
+
+    def through(self, features: str) -> str:
+        """Name a feature network, such as ``vgg16 (sha256 ...)``, and the paper's where it is only a stand-in."""
+        own = self.perceptual_network
+        return features if features.startswith(own) else f"{features}, not {own}"
 
 
 def _read_fields(row: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, Any]:

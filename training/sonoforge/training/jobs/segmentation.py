@@ -46,7 +46,7 @@ from sonoforge.training.segmentation.figures import (
     write_tables,
 )
 from sonoforge.training.segmentation.generating import check_measurable, draw_and_measure, train_generator
-from sonoforge.training.segmentation.options import ALL, BUDGETS, SIX, find_arm
+from sonoforge.training.segmentation.options import ALL, BUDGETS, SIX, UNETS, find_arm
 from sonoforge.training.segmentation.pairs import PICTURES, sheet_name, write_sheet
 from sonoforge.training.segmentation.scoring import run_fold
 from sonoforge.training.settings.evaluation import SegmentConfig
@@ -67,6 +67,7 @@ def work(config: SegmentConfig) -> run_folder.Written:
         GateError: A training image gives away a test image.
     """
     config = _fill_defaults(config)
+    check_recipes(config)
     sets = [_plan(config, data) for data in config.data]
     names = [own.images.name for own in sets]
     if len(set(names)) < len(names):
@@ -84,7 +85,7 @@ def work(config: SegmentConfig) -> run_folder.Written:
             tasks[0].folder.mkdir(exist_ok=True)
             keep_plan(tasks[0].folder / FILE, tasks[0].plan)
             pairs = take_pairs(images, tasks[0].plan.train(0), 3)
-            write_sheet(tasks[0].folder / PICTURES / sheet_name("real"), pairs, synthetic=False)
+            write_sheet(tasks[0].folder / PICTURES / sheet_name("real"), pairs.images, 0 * pairs.maps, pairs.maps)
         first = sets[0].tasks[0].experiment
         how = f"{first.unet.steps} steps of {first.unet.batch} pairs, {first.unet.width} channels"
         log.info("budget %s: %s in all; each U-Net %s", first.budget, counted(len(_all_tasks(sets)), "fold"), how)
@@ -138,7 +139,7 @@ def _fill_defaults(config: SegmentConfig) -> SegmentConfig:
         tuned_settings=_read_tuned(config.tuned, recipes),
         generator=fill_budget(config.generator, budget["generator"]),
         image_size=config.image_size or budget["image_size"],
-        unet=replace(config.unet, steps=config.unet.steps or budget["steps"]),
+        unet=replace(UNETS[config.budget], **{key: own for key, own in vars(config.unet).items() if own is not None}),
     )
 
 
@@ -181,7 +182,6 @@ def _plan(config: SegmentConfig, data: str) -> PlannedSet:
         sample = [] if phantom else list(images.cache.images[:: max(1, len(images.maps) // 60)])
         features = "bundle" if phantom else choose_space(sample, images.name, "--set metrics.features")
     experiment = replace(config, metric_features=features)
-    check_recipes(experiment)
     refuse_seen_by_start(config.generator.start_from, images.cache, source.cache)
     plan = plan_folds(images, config.protocol, config.folds, config.seed)
     tested = range(min(plan.folds, BUDGETS[config.budget]["tested_folds"] or plan.folds))

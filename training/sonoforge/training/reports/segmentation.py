@@ -192,7 +192,8 @@ def _sheets(folder: Path, own: Record, structures: Sequence[str]) -> Iterator[bl
     about = f"of {own['name']}: above the images, below the same with their structures"
     yield from _sheet(folder, "real training images", "real", about)
     for generator in own["generators"]:
-        yield from _sheet(folder, generator["recipe"], generator["recipe"], about, ": synthetic images")
+        told = f" of the classes {'; '.join(generator['classes'])}" if generator["classes"] else ""
+        yield from _sheet(folder, generator["recipe"], generator["recipe"], about, f": synthetic images{told}")
     yield blocks.Heading("Predictions on test patients")
     yield WORDS.text("predictions")
     about = f"on {own['name']}: above the reference, below what the U-Net says"

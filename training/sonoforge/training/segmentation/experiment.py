@@ -14,6 +14,7 @@ from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.architecture_search.space import with_values
 from sonoforge.training.data import data_option, datasets, labelled_images, load, pixels, split_plan, splits
 from sonoforge.training.data.cache import ImageCache
+from sonoforge.training.evaluation.features import open_features
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import compose, given_lengths
@@ -140,7 +141,7 @@ def settings_of(experiment: Experiment, recipe: str) -> GanSettings:
 
 
 def durations(experiment: Experiment) -> str:
-    """Say how long and with which batches each generator is trained."""
+    """Say how long, with which batches and through which feature network each generator is trained."""
     said = []
     for recipe in experiment.recipes:
         own = settings_of(experiment, recipe)
@@ -148,7 +149,10 @@ def durations(experiment: Experiment) -> str:
         length = next((f"{value:g} {name}" for name, value in lengths.items() if value is not None), "as published")
         found = "" if own.width is None else f", base width {own.width}"
         found += ", tuned" if recipe in experiment.tuned_settings else ""
-        batch = own.batch or compose(own).budget.batch
+        composed = compose(own)
+        if composed.perceptual_weight:
+            found += f", perceptual term through {composed.through(open_features(own.features).name)}"
+        batch = own.batch or composed.budget.batch
         said.append(f"{recipe} {length}, batches of {batch} at {own.image_size} x {own.image_size}{found}")
     if experiment.tuned_settings:
         said.append("tuned: chosen on that run's images, so optimistic if they include patients tested here")
@@ -208,11 +212,13 @@ def generator_folder(task: FoldTask) -> Path:
 
 
 def check_recipes(experiment: Experiment) -> None:
-    """Refuse unknown recipes and presets before anything is trained.
+    """Refuse unknown recipes and presets, and a missing feature network, before anything is trained.
 
     Raises:
-        SonoforgeError: Something is unknown.
+        SonoforgeError: Something is unknown or missing.
     """
+    if experiment.generator.features:
+        open_features(experiment.generator.features)
     for recipe in experiment.recipes:
         check_known("--recipes", recipe.partition(":")[0], RECIPES)
         compose(dataclasses.replace(settings_of(experiment, recipe), class_name="pairs"))
@@ -228,6 +234,22 @@ def training_part(task: FoldTask, stage: str) -> tuple[LabelledSet, NDArray[np.i
     train = task.plan.train(task.fold)
     splits.check_sealed(task.plan, task.fold, stage, train, images.cache)
     return images, train
+
+
+def tell_classes(task: FoldTask, images: LabelledSet, chosen: NDArray[np.int64]) -> list[str]:
+    """Return the class that the task's recipe is told of each chosen image; nothing if it is told none.
+
+    A recipe with conditioning is told the classes of the set or, where all images are of one, which structures each
+    shows; if all show the same, it is unconditional.
+    """
+    if compose(settings_of(task.experiment, task.recipe)).conditioning == "none":
+        return []
+    dataset = images.cache.dataset
+    told = [dataset.classes[label] for label in dataset.labels[chosen]]
+    if len(set(told)) < 2:
+        shown = [[name for k, name in enumerate(images.structures, 1) if k in own] for own in images.maps[chosen]]
+        told = [", ".join(names) or "nothing outlined" for names in shown]
+    return told if len(set(told)) > 1 else []
 
 
 def image_channels(images: LabelledSet, task: FoldTask) -> int:

@@ -95,12 +95,8 @@ def write_tables(folder: Path, results: Sequence[Record]) -> None:
 def _rows_of(own: Record) -> Iterator[dict[str, object]]:
     generators = {generator["recipe"]: generator for generator in own["generators"]}
     for row in own["rows"]:
-        cells: dict[str, object] = {
-            "set": own["name"],
-            "arm": row["arm"],
-            "recipe": row["recipe"],
-            "source": "this run",
-        }
+        cells: dict[str, object] = {"set": own["name"], "source": "this run"}
+        cells |= {name: row[name] for name in ("arm", "recipe")}
         for name in _COMPARED:
             if found := row[name]:
                 cells |= {f"{name}{end}": found[key] for end, key in _ENDS.items()}
@@ -133,23 +129,16 @@ def compute_rows(scores: Sequence[CaseScore]) -> list[Record]:
         key: _table([score for score in scores if (score.arm, score.recipe) == key], cases, structures) for key in keys
     }
     weights = group_weights(np.array([patient for _, patient, _ in cases], np.int64))
-    rows = []
-    for (arm, recipe), table in tables.items():
-        rows.append(
-            {
-                "arm": arm,
-                "recipe": recipe,
-                "dice": percentile_interval(_mean_dice(table, weights)),
-                "structures": {
-                    name: _structure(table, place, weights, units[name]) for place, name in enumerate(structures)
-                },
-                **{
-                    f"against_{name}": _difference(table, tables.get((name, "")), weights)
-                    for name in (REAL_ARM, AUGMENTED_ARM)
-                },
-            }
-        )
-    return rows
+    return [
+        {
+            "arm": arm,
+            "recipe": recipe,
+            "dice": percentile_interval(_mean_dice(table, weights)),
+            "structures": {name: _structure(table, row, weights, units[name]) for row, name in enumerate(structures)},
+            **{f"against_{on}": _difference(table, tables.get((on, "")), weights) for on in (REAL_ARM, AUGMENTED_ARM)},
+        }
+        for (arm, recipe), table in tables.items()
+    ]
 
 
 def _table(scores: Iterable[CaseScore], cases: Sequence[tuple[int, int, str]], structures: Sequence[str]) -> Table:
@@ -256,19 +245,16 @@ def _average(figures: Sequence[Record]) -> Record:
         if own:
             values = {name: _mean_if_all([row[name] for row in own]) for name in ("value", "floor", "ratio")}
             metrics[metric] = {**values, "n": own[0]["n"]}
-    means = {
-        name: _mean_if_all([one[name] for one in figures]) for name in ("images", "steps", "kimg", "seconds_per_epoch")
-    }
+    averaged = ("images", "steps", "kimg", "seconds_per_epoch")
     shares = {
         kind: {name: _mean_if_all([one[kind][name] for one in figures]) for name in first["structures"]}
         for kind in ("structures", "real_structures")
     }
     return {
-        "recipe": first["recipe"],
+        **{name: first[name] for name in ("recipe", "weights", "classes", "perceptual")},
         "trainings": len(figures),
-        **means,
+        **{name: _mean_if_all([one[name] for one in figures]) for name in averaged},
         "memory_gib": max((one["memory_gib"] for one in figures if one["memory_gib"] is not None), default=None),
-        "weights": first["weights"],
         "metrics": metrics,
         "space": first["metrics"][0]["space"] if first["metrics"] else "",
         **shares,

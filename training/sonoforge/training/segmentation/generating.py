@@ -30,9 +30,10 @@ from sonoforge.training.gan.generator import (
     sample_batches,
     structures_drawn_into,
 )
+from sonoforge.training.gan.settings import compose
 from sonoforge.training.gan.ticks import training_cost
 from sonoforge.training.gan.training import Training, prepare
-from sonoforge.training.gan.training_set import join_masks, make_training_set
+from sonoforge.training.gan.training_set import join_masks, make_training_set, shuffled_epochs
 from sonoforge.training.run_folder import is_finished, log_to, read_results
 from sonoforge.training.segmentation import experiment
 from sonoforge.training.segmentation.options import find_arm
@@ -61,17 +62,21 @@ def _prepare(task: experiment.FoldTask, images: experiment.LabelledSet, train: N
     settings = experiment.settings_of(task.experiment, task.recipe)
     structures, channels = len(images.structures), experiment.image_channels(images, task)
     size = settings.image_size or images.cache.size
+    told = experiment.tell_classes(task, images, train)
+    classes, labels = np.unique(told or [images.name], return_inverse=True)
+    log.info("%s: %s", task.name, f"told the classes {'; '.join(classes)}" if told else "told no classes")
     if size != images.cache.size:
         preprocessing = dataclasses.replace(task.source.preprocessing, size=size)
         images = experiment.open_labelled_set(task.source._replace(preprocessing=preprocessing))
-    pairs, name = experiment.take_pairs(images, train, channels), (images.name,)
-    training_set = make_training_set(pairs.images, None, name, size, str(channels))
+    pairs = experiment.take_pairs(images, train, channels)
+    names = tuple(classes.tolist())
+    training_set = make_training_set(pairs.images, labels if told else None, names, size, str(channels))
     levels = to_levels(pairs.maps, structures).transpose(0, 3, 1, 2)
     training_set = dataclasses.replace(
         training_set, pixels=join_masks(training_set.pixels, levels), structures=images.structures, name=images.name
     )
     seed = task.derived_seed(f"generator {task.recipe}")
-    settings = dataclasses.replace(settings, class_name=images.name, image_size=size, seed=seed)
+    settings = dataclasses.replace(settings, class_name="" if told else images.name, image_size=size, seed=seed)
     if settings.batch is not None and settings.batch > len(pairs):
         log.info("%s: batch %d lowered to its %d pairs", task.name, settings.batch, len(pairs))
         settings = dataclasses.replace(settings, batch=len(pairs))
@@ -107,7 +112,8 @@ def draw_and_measure(task: experiment.FoldTask) -> Record:
             np.savez_compressed(file, images=drawn.images, maps=drawn.maps)
         figures = _measure(task, images, train, drawn)
         if task.shown:
-            write_sheet(task.folder / PICTURES / sheet_name(task.recipe), drawn, synthetic=True)
+            sheet = task.folder / PICTURES / sheet_name(task.recipe)
+            write_sheet(sheet, drawn.images, 0 * drawn.maps, drawn.maps, synthetic=True)
     write_json(folder / FIGURES, figures)
     return figures
 
@@ -118,15 +124,18 @@ def draw_pairs(
     """Draw pairs of the set's image size from the fold's generator; their maps are cleaned by `pairs.clean_maps`."""
     folder, seed = experiment.generator_folder(task), task.derived_seed("pairs")
     generator = load_generator(folder, str(find_device(task.experiment.device)))
-    channels = gan_checkpoint.describe(gan_checkpoint.find_checkpoint(folder)).image_channels
+    about = gan_checkpoint.describe(gan_checkpoint.find_checkpoint(folder))
     if structures_drawn_into(generator):
         maps = _choose_maps(task, images, train, count)
         drawn_into = to_levels(maps, len(images.structures))
         side = experiment.settings_of(task.experiment, task.recipe).image_size or images.cache.size
-        drawn = draw_into(generator, to_side(drawn_into, side), channels, seed)
+        drawn = draw_into(generator, to_side(drawn_into, side), about.image_channels, seed)
         return Pairs(to_side(drawn, images.cache.size), maps)
-    batches = [to_side(batch, images.cache.size) for batch in sample_batches(generator, count, seed)]
-    own, levels = split_masks(np.concatenate(batches), channels)
+    told = experiment.tell_classes(task, images, train)
+    order = shuffled_epochs(len(train), 0, count, seed, "classes of pairs")  # so in the training part's proportions
+    labels = [about.classes.index(told[index]) for index in order] if told else None
+    batches = [to_side(batch, images.cache.size) for batch in sample_batches(generator, count, seed, labels)]
+    own, levels = split_masks(np.concatenate(batches), about.image_channels)
     assert levels is not None  # noqa: S101 - every generator of an experiment is trained with masks
     return Pairs(own, clean_maps(to_label_maps(levels)))
 
@@ -167,6 +176,7 @@ def _measure(
     rows, _, _ = measure.measure_sets(evaluation, real, _as_set(task.recipe, chosen, (), synthetic=True))
     checkpoint = gan_checkpoint.find_checkpoint(folder)
     about = gan_checkpoint.describe(checkpoint)
+    recipe = compose(experiment.settings_of(task.experiment, task.recipe))
     states = [gan_checkpoint.load_state(checkpoint, name) for name in ("generator", "discriminator")]
     cost = training_cost(folder, about.step)
     memory = json.loads((folder / MEMORY).read_text(encoding="utf-8"))["gib"] if (folder / MEMORY).is_file() else None
@@ -180,6 +190,8 @@ def _measure(
         "seconds_per_epoch": (cost["seconds_per_kimg"] or 0) * len(train) / 1000,
         "memory_gib": memory,
         "weights": sum(tensor.numel() for own in states for tensor in own.values() if tensor.is_floating_point()),
+        "classes": about.classes,
+        "perceptual": recipe.through(about.settings["features"]) if recipe.perceptual_weight else "",
         "metrics": rows,
         "protocol_id": measure.protocol_id(evaluation.describe(real, len(chosen))),
         "structures": _shares(drawn.maps, images.structures),

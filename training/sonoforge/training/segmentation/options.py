@@ -17,14 +17,14 @@ ALL = "all"
 _FIRST = ("dcgan", "lsgan", "wgan")
 SIX = {
     "quick": (*_FIRST, "stylegan1:small-data", "biggan:small-data", "spade:small-data"),
-    "full": (*_FIRST, "stylegan1:six-gans", "biggan:six-gans", "spade:small-data"),
+    "full": (*_FIRST, "stylegan1:six-gans", "biggan:six-gans", "spade"),
 }
-"""Thakur and Thakur's six by budget: their rows for small sets, or the sizes in section 5.1."""
+"""Thakur and Thakur's six by budget: their rows for small sets, or the sizes in section 5.1 and SPADE as published."""
 BUDGETS: Mapping[str, Mapping[str, Any]] = {
     # What two cores do in an hour with six recipes and three sets.
-    "quick": {"image_size": 64, "steps": 300, "tested_folds": 1, "generator": {"batch": 16, "width": 16}},
+    "quick": {"image_size": 64, "tested_folds": 1, "generator": {"batch": 16, "width": 16}},
     # The paper's 200 epochs; batches are each recipe's own.
-    "full": {"image_size": 128, "steps": 3000, "tested_folds": None, "generator": {"epochs": 200.0}},
+    "full": {"image_size": 128, "tested_folds": None, "generator": {"epochs": 200.0}},
 }
 FORMS = (
     "real: unchanged real pairs; augmented: real pairs, distorted at random, the placebo; generated: only generated "
@@ -66,8 +66,13 @@ class UnetSettings:
 
     steps: int | None = option(None, help="training steps of each U-Net", limits=(1, None))
     batch: int = option(16, help="batch size of the U-Net", limits=(1, None))
-    width: int = option(16, help="base number of channels of the U-Net", limits=(4, 256))
+    width: int | None = option(None, help="base number of channels of the U-Net (16; full: 64)", limits=(4, 256))
+    widest: int | None = option(None, help="channels of its last level, in widths (8; full: 16)", limits=(1, 16))
     learning_rate: float = option(0.001, help="peak learning rate of the U-Net", limits=(1e-6, 1))
+
+
+# By budget: MONAI's proportions, whose first two levels are equal; and the channels of Ronneberger et al. 2015.
+UNETS = {"quick": UnetSettings(300, width=16, widest=8), "full": UnetSettings(3000, width=64, widest=16)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -147,12 +147,12 @@ def draw_over(images: Pixels, maps: NDArray[np.uint8]) -> Pixels:
     return shown
 
 
-def write_sheet(path: Path, pairs: Pairs, *, synthetic: bool) -> None:
-    """Write a row of images above the same with their structures; mark a file of generated ones as such."""
-    chosen = evenly_spaced(len(pairs), SHOWN)
-    images, maps = enlarged(pairs.images[chosen]), enlarged(pairs.maps[chosen])
-    rows = grid_picture(np.concatenate([draw_over(images, np.zeros_like(maps)), draw_over(images, maps)]), len(chosen))
-    write_bytes(path, png_bytes(rows, {"synthetic": True}) if synthetic else encode_png(rows))
+def write_sheet(path: Path, images: Pixels, *rows: NDArray[np.uint8], synthetic: bool = False) -> None:
+    """Write a row of images (N, S, S, C) with each of the label maps (N, S, S); mark a file of generated ones."""
+    chosen = evenly_spaced(len(images), SHOWN)
+    shown = [draw_over(enlarged(images[chosen]), enlarged(maps[chosen])) for maps in rows]
+    picture = grid_picture(np.concatenate(shown), len(chosen))
+    write_bytes(path, png_bytes(picture, {"synthetic": True}) if synthetic else encode_png(picture))
 
 
 def enlarged(arrays: NDArray[np.uint8]) -> NDArray[np.uint8]:

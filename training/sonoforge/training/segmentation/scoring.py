@@ -10,13 +10,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import nn
 
-from sonoforge.runtime.atomic import write_bytes
-from sonoforge.training.data.pixels import encode_png, grid_picture
-from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.devices import find_device
 from sonoforge.training.run_folder import log_to
 from sonoforge.training.segmentation import experiment, figures, generating, unet
-from sonoforge.training.segmentation.pairs import PICTURES, SHOWN, Pairs, draw_over, enlarged, sheet_name
+from sonoforge.training.segmentation.pairs import PICTURES, Pairs, sheet_name, write_sheet
 
 log = logging.getLogger(__name__)
 
@@ -86,8 +83,10 @@ def run_fold(task: experiment.FoldTask) -> list[figures.CaseScore]:
         tested = experiment.take_pairs(images, test, experiment.image_channels(images, task))
         predicted = unet.predict(network, tested.images, find_device(task.experiment.device))
         scores = list(score_cases(task, images, task.plan.groups, test, predicted))
-    if task.shown:
-        _write_predictions(task, tested, predicted)
+    outlined = np.flatnonzero(tested.maps.any((1, 2)))
+    if task.shown and len(outlined):  # test images with their reference above the same with the prediction
+        path = task.folder / PICTURES / sheet_name(f"predicted-{task.path.stem.partition('-seed')[0]}")
+        write_sheet(path, tested.images[outlined], tested.maps[outlined], predicted[outlined])
     figures.write_cases(task.path, scores, digits=17)
     return scores
 
@@ -156,15 +155,3 @@ def score_cases(
                 unit=case.unit,
                 **found._asdict(),
             )
-
-
-def _write_predictions(task: experiment.FoldTask, tested: Pairs, predicted: NDArray[np.uint8]) -> None:
-    """Write test images with their reference above the same with the prediction."""
-    outlined = np.flatnonzero(tested.maps.any((1, 2)))
-    chosen = outlined[evenly_spaced(len(outlined), SHOWN)]
-    if not len(chosen):
-        return
-    images = enlarged(tested.images[chosen])
-    rows: Sequence[NDArray[np.uint8]] = [draw_over(images, enlarged(maps[chosen])) for maps in (tested.maps, predicted)]
-    name = sheet_name(f"predicted-{task.path.stem.partition('-seed')[0]}")
-    write_bytes(task.folder / PICTURES / name, encode_png(grid_picture(np.concatenate(rows), len(chosen))))

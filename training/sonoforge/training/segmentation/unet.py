@@ -1,8 +1,10 @@
 """Train the judge: a U-Net that learns label maps from pairs and predicts them for images.
 
 Ronneberger, Fischer, Brox, MICCAI 2015, in MONAI's implementation (`BasicUNet`: four halvings, instance normalisation,
-LeakyReLU).  The loss is the sum of cross-entropy and 1 - Dice of the structures, as in Isensee et al., Nature Methods
-18, 2021 (nnU-Net), "loss function".  It uses the last weights: none are selected on any image.
+LeakyReLU; padded, and with all channels after the last up-convolution, unlike the published one).  Its levels have the
+published channels, 64 to 1024, at budget ``full``, see `options.UNETS`.  The loss is the sum of cross-entropy and 1 -
+Dice of the structures, as in Isensee et al., Nature Methods 18, 2021 (nnU-Net), "loss function".  It uses the last
+weights: none are selected on any image.
 """
 
 import numpy as np
@@ -22,14 +24,15 @@ WEIGHT_DECAY = 1e-4
 PREDICTED = 16  # images in one forward pass
 
 
-def build_unet(channels: int, structures: int, width: int, seed: int) -> nn.Module:
+def build_unet(channels: int, structures: int, settings: UnetSettings, seed: int) -> nn.Module:
     """Make a U-Net with initial weights, from images (N, channels, S, S) to logits (N, structures + 1, S, S)."""
     from monai.networks.nets.basic_unet import BasicUNet  # noqa: PLC0415 - an extra, and slow to import
 
+    assert settings.width and settings.widest  # noqa: S101 - filled in
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        widths = (width, width, 2 * width, 4 * width, 8 * width, width)
-        network: nn.Module = BasicUNet(2, channels, structures + 1, widths)
+        levels = [settings.width * max(1, settings.widest >> halvings) for halvings in (4, 3, 2, 1, 0)]
+        network: nn.Module = BasicUNet(2, channels, structures + 1, (*levels, settings.width))
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
@@ -42,7 +45,7 @@ def train_unet(
     batch is distorted, see `pairs.distort`.
     """
     assert settings.steps is not None  # noqa: S101 - filled in
-    network = build_unet(pairs.images.shape[3], structures, settings.width, derive_seed(seed, "U-Net")).to(device)
+    network = build_unet(pairs.images.shape[3], structures, settings, derive_seed(seed, "U-Net")).to(device)
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=WEIGHT_DECAY, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, settings.learning_rate, total_steps=settings.steps, pct_start=WARM_UP, cycle_momentum=False
