@@ -8,8 +8,8 @@ from sklearn.metrics import mutual_info_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from sonoforge.runtime.errors import SonoforgeError
+from sonoforge.training.comparators import Comparator
 from sonoforge.training.comparators.fitting import (
-    Comparator,
     Swarm,
     TrainingFold,
     discretise,

@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_features_are_what_the_last_layer_reads(folder: Path, name: str, length: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
     weights = load_networks((name,), (str(folder),))[name]
-    found = extract_features(name, weights, pixels, CPU)
+    found = extract_features(name, (str(folder),), pixels, CPU)
     assert found.shape == (3, length)
     net = make(name)
     net.load_state_dict(weights.state)
@@ -90,9 +90,10 @@ def test_two_files_of_one_network_are_no_choice(folder: Path, tmp_path: Path) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["alexnet", "resnet50", "vgg16", "vgg19"])
 def test_the_large_networks_end_before_their_last_layer(name: str, tmp_path: Path) -> None:
-    weights = load_networks((name,), (f"{name}={write_random(tmp_path, name)}",))[name]
+    given = (f"{name}={write_random(tmp_path, name)}",)
+    weights = load_networks((name,), given)[name]
     pixels = np.random.default_rng(0).integers(0, 256, (1, 224, 224, 3)).astype(np.uint8)
-    found = extract_features(name, weights, pixels, CPU)
+    found = extract_features(name, given, pixels, CPU)
     net = make(name)
     net.load_state_dict(weights.state)
     with torch.no_grad():

@@ -71,7 +71,7 @@ def lines_of_error(done: Finished) -> list[str]:
             "hierarchical requires normal and",
         ),
         (COMPARISONS, "--set gan.masks=true", "has no masks, such as NAME_mask.png"),
-        (COMPARISONS, "--arms real,edlcds-masks", "has no masks, such as NAME_mask.png"),
+        (COMPARISONS, "--arms real,edlcds", "has no masks, such as NAME_mask.png"),
         (
             COMPARISONS,
             "--arms real,edlcds-squeezenet-only --set crossval.comparator_weights=squeezenet1_1=gone.safetensors",
@@ -115,6 +115,17 @@ def test_a_run_that_could_not_be_exported_is_not_begun(
     (line,) = lines_of_error(command("run", images, tmp_path))
     assert "onnxscript is not installed; run " in line
     assert command("crossval", images, tmp_path, "--dry-run").code == 0
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arm", ["edlcds", "edlcds-segmented-squeezenet-only"])
+def test_an_arm_that_segments_is_refused_without_its_extra(
+    arm: str, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "monai" else found(name))
+    (line,) = lines_of_error(command("crossval", images, tmp_path, "--arms", f"real,{arm}"))
+    assert f"--arms {arm}: monai is not installed; run " in line and "segment" in line
     assert not any(tmp_path.iterdir())
 
 

@@ -8,48 +8,32 @@ swarm optimisation*: most cats look around where they are, a few chase the best 
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from threadpoolctl import threadpool_limits
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.comparators import Comparator
 
 log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 Features = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Comparator:
-    """One system: frozen ImageNet networks, and a classifier fitted to their features inside each training fold."""
-
-    title: str  # in the tables
-    networks: tuple[str, ...]  # torchvision's names; features are the inputs of each network's last layer
-    classifier: str  # `svm`, `knn`, or `mlp` (tuned by a cat swarm)
-    selected: int | None = None  # features that mRMR keeps; None: all
-    masked: bool = False  # whether everything outside the lesion's mask is black
-
-
-# Eroglu et al., Computers in Biology and Medicine 133, 2021: features of AlexNet, ResNet-50 and MobileNetV2
-# concatenated, mRMR, SVM and kNN.  Ragab et al., Biology 11 (3), 2022: Wiener filter, contrast, segmentation
-# (thresholds of Kapur's entropy by a krill herd), VGG-16, VGG-19 and SqueezeNet, a multilayer perceptron tuned by a cat
-# swarm; its filter, contrast and own segmentation are not made here: whole images, or the masks given with the data.
-# What mRMR keeps, 100 features, is not in Eroglu et al.'s abstract; no image was used to choose it.  ``NAME-only`` are
-# parts of the two, for where only these networks' weights can be had.
-COMPARATORS = {
-    name: Comparator(**{**row, "networks": tuple(row["networks"])})
-    for name, row in json.loads(Path(__file__).with_name("comparators.json").read_text("utf-8")).items()
-}
 
 
 STATES = 3
@@ -196,84 +180,59 @@ def fit_comparator(comparator: Comparator, train: TrainingFold, seed: int, swarm
     Inner splits keep groups whole, so that near-duplicates do not flatter the inner figures. Where the paper is
     silent, settings are scikit-learn's defaults: a radial kernel with C = 1, five neighbours.
     """
-    from sklearn.neighbors import KNeighborsClassifier  # noqa: PLC0415 - heavy
-
     kept = np.arange(train.features.shape[1])
     if comparator.selected is not None:
         kept = select_features(discretise(train.features), train.labels, comparator.selected)
     own = train._replace(features=train.features[:, kept])
     if comparator.classifier == "svm":
-        return Fitted(kept, _fit_svm(own, seed))
+        # Platt's probabilities (1999) are of decision values of inner parts; the machine itself learns from all images.
+        parts = inner_parts(own.labels, own.groups, seed)
+        machine = CalibratedClassifierCV(make_pipeline(StandardScaler(), SVC()), cv=parts, ensemble=False)
+        return Fitted(kept, machine.fit(own.features, own.labels))
     if comparator.classifier == "knn":
-        return Fitted(kept, _scaled(KNeighborsClassifier()).fit(own.features, own.labels))
+        return Fitted(kept, make_pipeline(StandardScaler(), KNeighborsClassifier()).fit(own.features, own.labels))
     return Fitted(kept, _fit_tuned(own, seed, swarm))
 
 
-def _scaled(model: Any) -> Any:
-    from sklearn.pipeline import make_pipeline  # noqa: PLC0415
-    from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
-
-    return make_pipeline(StandardScaler(), model)
-
-
-def _inner_parts(train: TrainingFold, seed: int) -> list[tuple[Labels, Labels]]:
-    """Yield the training and held-out rows of each inner part, keeping groups whole."""
-    from sklearn.model_selection import StratifiedGroupKFold  # noqa: PLC0415
-
-    fewest = min(len(np.unique(train.groups[train.labels == label])) for label in np.unique(train.labels))
+def inner_parts(labels: Labels, groups: Labels, seed: int, most: int = INNER) -> list[tuple[Labels, Labels]]:
+    """Return the training and held-out rows of up to ``most`` inner parts, fewer for few groups, which stay whole."""
+    fewest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
     if fewest < 2:
         raise SonoforgeError(
             "comparators: tuning needs two groups of images of each class, but a training fold has one group of "
             "images; add images, or leave the comparators out of --arms"
         )
     splitter = StratifiedGroupKFold(
-        min(INNER, fewest), shuffle=True, random_state=derive_seed(seed, "inner parts", bits=32)
+        min(most, fewest), shuffle=True, random_state=derive_seed(seed, "inner parts", bits=32)
     )
-    return list(splitter.split(train.features, train.labels, train.groups))
-
-
-def _fit_svm(train: TrainingFold, seed: int) -> Any:
-    """Fit Platt's probabilities (1999) to decision values of inner parts; the machine itself learns from all images."""
-    from sklearn.calibration import CalibratedClassifierCV  # noqa: PLC0415
-    from sklearn.svm import SVC  # noqa: PLC0415
-
-    parts = _inner_parts(train, seed)
-    return CalibratedClassifierCV(_scaled(SVC()), cv=parts, ensemble=False).fit(train.features, train.labels)
+    return list(splitter.split(labels, labels, groups))
 
 
 def _fit_tuned(train: TrainingFold, seed: int, swarm: Swarm) -> Any:
     """Let a cat swarm choose a perceptron by its errors on one inner part, then fit the best to all images."""
-    learn, check = _inner_parts(train, seed)[0]
+    learn, check = inner_parts(train.labels, train.groups, seed)[0]
 
     def errors(tried_at: Floats) -> float:
         tried = _fit_perceptron(tried_at, train.features[learn], train.labels[learn], seed)
         return float((tried.predict(train.features[check]) != train.labels[check]).mean())
 
     place, cost = minimise(errors, LOW, HIGH, swarm, np.random.default_rng(derive_seed(seed, "cat swarm")))
-    units, penalty, rate = _meaning(place)
+    fitted = _fit_perceptron(place, train.features, train.labels, seed)
+    chosen = fitted[-1]
     log.info("cat swarm: %d hidden units, penalty %.1e, learning rate %.1e: %.3f wrong of one inner part",
-             units, penalty, rate, cost)  # fmt: skip
-    return _fit_perceptron(place, train.features, train.labels, seed)
-
-
-def _meaning(place: Floats) -> tuple[int, float, float]:
-    return round(2 ** place[0]), 10 ** place[1], 10 ** place[2]
+             chosen.hidden_layer_sizes[0], chosen.alpha, chosen.learning_rate_init, cost)  # fmt: skip
+    return fitted
 
 
 def _fit_perceptron(place: Floats, features: Features, labels: Labels, seed: int) -> Any:
-    from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415
-    from sklearn.neural_network import MLPClassifier  # noqa: PLC0415
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415
-
-    units, penalty, rate = _meaning(place)
     perceptron = MLPClassifier(
-        (units,),
-        alpha=penalty,
-        learning_rate_init=rate,
+        (round(2 ** place[0]),),
+        alpha=10 ** place[1],
+        learning_rate_init=10 ** place[2],
         max_iter=EPOCHS,
         random_state=derive_seed(seed, "perceptron", bits=32),
     )
     # One thread, as in any task: the small products of several folds at once waited for each other's threads.
     with warnings.catch_warnings(), threadpool_limits(1, "blas"):
         warnings.simplefilter("ignore", ConvergenceWarning)  # the number of epochs is meant
-        return _scaled(perceptron).fit(features, labels)
+        return make_pipeline(StandardScaler(), perceptron).fit(features, labels)

@@ -76,15 +76,16 @@ def _build(name: str) -> Any:
 
 @torch.inference_mode()
 def extract_features(
-    name: str, weights: Weights, pixels: NDArray[np.uint8], device: torch.device
+    name: str, given: Sequence[str], pixels: NDArray[np.uint8], device: torch.device
 ) -> NDArray[np.float32]:
     """Return what the network's last layer reads of each image (N, S, S, 3) uint8: float32 (N, D).
 
+    Its weights are those of `load_networks`.
     D is 4096 (AlexNet, VGG), 2048 (ResNet-50), 1280 (MobileNetV2), 512 (SqueezeNet: the mean of its last maps, which
     its one convolution and pooling read).
     """
     net = _build(name)
-    net.load_state_dict(weights.state, assign=True)
+    net.load_state_dict(load_networks((name,), given)[name].state, assign=True)
     net.to(device).eval()
     if name == "resnet50":
         net.fc = torch.nn.Identity()

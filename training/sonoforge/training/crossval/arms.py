@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.training.classifier.settings import ClassifierSettings
-from sonoforge.training.comparators.fitting import COMPARATORS
+from sonoforge.training.comparators import COMPARATORS, Comparator
 from sonoforge.training.statistics.predictions import SHARE_MARK
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Arm:
     all_classes: bool = False  # add images to the largest class, too
     real: bool = True  # train on the real images
     real_share: float = 1.0  # share of the real training images that is used
-    comparator: str = ""  # row of `comparators.fitting.COMPARATORS` that is fitted instead of a network
+    comparator: Comparator | None = None  # what is fitted instead of a network
     class_weights: bool = False  # weight the loss by inverse class frequency
     augmentation: str = ""  # instead of the budget's, see `augmentation.VARIANTS`; empty: the budget's
     name: str = ""  # the shortest one: `gan` for `gan:1.0@1`; empty in `ARMS`
@@ -62,7 +62,7 @@ ARMS: dict[str, Arm] = {
     "weighted": Arm("real images, class-weighted loss", class_weights=True),
     "classical": Arm("real images, classical augmentation", augmentation="classical"),
     "trivial": Arm("real images, TrivialAugment", augmentation="trivial"),
-    **{name: Arm(own.title, comparator=name) for name, own in COMPARATORS.items()},
+    **{name: Arm(own.title, comparator=own) for name, own in COMPARATORS.items()},
 }
 """By name, at dose 1 with all real images; `find_arm` reads the other names."""
 

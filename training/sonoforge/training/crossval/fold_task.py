@@ -20,7 +20,6 @@ from sonoforge.training import run_folder
 from sonoforge.training.classifier.initial_weights import Backbone, choose_weights, weights_digest
 from sonoforge.training.classifier.settings import ClassifierSettings
 from sonoforge.training.classifier.trust import HeldOutTrust
-from sonoforge.training.comparators.fitting import COMPARATORS
 from sonoforge.training.comparators.networks import load_networks
 from sonoforge.training.crossval.arms import Arm, changes_of, file_stem, find_arm, settings_of_arm
 from sonoforge.training.crossval.choices import Choosing, Values, of_classifier, with_dose
@@ -68,7 +67,7 @@ def made_from(
     own = find_arm(arm)
     settings: dict[str, Any] = {"classifier": dataclasses.asdict(classifier)}
     if own.comparator:
-        settings = {"comparator": dataclasses.asdict(COMPARATORS[own.comparator])}
+        settings = {"comparator": dataclasses.asdict(own.comparator)}
     elif choosing and choosing.candidates(own):
         settings["choosing"] = dict(choosing.grid) | {"inner_folds": choosing.inner_folds}
     if own.reads_generators or own.fill == "untrained":
@@ -284,7 +283,7 @@ def origins(plans: Sequence[SplitPlan], settings: ComparisonSettings, backbone: 
     for name in settings.arms:
         arm, digest = find_arm(name), backbone
         if arm.comparator:
-            networks = load_networks(COMPARATORS[arm.comparator].networks, settings.comparator_weights)
+            networks = load_networks(arm.comparator.networks, settings.comparator_weights)
             digest = ", ".join(weights.digest for weights in networks.values())
         own = settings_of_arm(arm, settings.classifier)
         for plan in plans:

@@ -24,13 +24,15 @@ from sonoforge.training.classifier.augmentation import VARIANTS
 from sonoforge.training.classifier.network import Watched, answer, build_network, frozen_features, pixel_views
 from sonoforge.training.classifier.training import ClassifierJob, train_classifier
 from sonoforge.training.classifier.trust import HeldOutTrust, assess_held_out
-from sonoforge.training.comparators.fitting import COMPARATORS, Comparator, TrainingFold, fit_comparator
-from sonoforge.training.comparators.networks import extract_features, load_networks
+from sonoforge.training.comparators import Comparator
+from sonoforge.training.comparators.fitting import TrainingFold, fit_comparator
+from sonoforge.training.comparators.networks import extract_features
+from sonoforge.training.comparators.segmenting import SIDE, enhance, outline_lesions
 from sonoforge.training.crossval import balancing, fold_task
 from sonoforge.training.crossval.arms import added_counts, classes_with_generators, find_arm
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.datasets import Dataset
-from sonoforge.training.data.labelled_images import HALF, LabelledImages, read_masks
+from sonoforge.training.data.labelled_images import LabelledImages, read_masks
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.pixels import Pixels, write_grid
 from sonoforge.training.data.split_plan import SplitPlan
@@ -63,10 +65,9 @@ def check_generators(tasks: Sequence[fold_task.FoldTask], cache: ImageCache) -> 
                 f"{task.name}: its generator of {cache.dataset.classes[label]} has {found} training images and needs "
                 f"{LEAST_IMAGES}; add images, or give more --folds or fewer crossval.inner_folds"
             )
-    for task in tasks:
-        if task.settings.generator.masks and (task.own_arm.reads_generators or task.own_arm.fill == "untrained"):
-            read_masks(cache, np.arange(len(cache.images)), task.settings.source.cache)
-            return
+    drawing = [task for task in tasks if task.own_arm.reads_generators or task.own_arm.fill == "untrained"]
+    if drawing and drawing[0].settings.generator.masks:
+        read_masks(cache, np.arange(len(cache.images)), drawing[0].settings.source.cache)
 
 
 def generator_job(task: fold_task.FoldTask) -> balancing.GeneratorJob:
@@ -148,18 +149,14 @@ def open_images(source: ImageSource) -> ImageCache:
 
 def feature_files(task: fold_task.FoldTask) -> list[Path]:
     """Return the files that a fold reads; their names depend on the images and weights."""
-    comparator, classifier, made = task.own_arm.comparator, task.classifier, task.made_from
-    if comparator:
-        own = COMPARATORS[comparator]
-        inputs = hashlib.sha256(f"{made.plan} {made.weights}".encode()).hexdigest()[:16]
-        names = [f"{network}{'-masked' * own.masked}-{inputs}" for network in own.networks]
-    elif classifier.cached_blocks:
-        inputs = hashlib.sha256(f"{task.plan.fingerprint} {made.weights}".encode()).hexdigest()[:16]
-        kind = f"{classifier.augmentation}-{classifier.frozen_blocks}-{classifier.precision}"
-        variants = range(VARIANTS[classifier.augmentation])
-        names = [f"{kind}-seed{task.plan.seed}-{inputs}-{variant}" for variant in variants]
-    else:
-        names = []
+    comparator, classifier = task.own_arm.comparator, task.classifier
+    names: list[str] = []
+    inputs = hashlib.sha256(f"{task.plan.fingerprint} {task.made_from.weights}".encode()).hexdigest()[:16]
+    if comparator and not comparator.segmented:  # lesions are cut out anew in each fold
+        names = [f"{network}-{inputs}" for network in comparator.networks]
+    elif not comparator and classifier.cached_blocks:
+        kind = f"{classifier.augmentation}-{classifier.frozen_blocks}-{classifier.precision}-seed{task.plan.seed}"
+        names = [f"{kind}-{inputs}-{variant}" for variant in range(VARIANTS[classifier.augmentation])]
     return [task.folder / "features" / f"{name}.npy" for name in names]
 
 
@@ -176,10 +173,8 @@ def _write(work: tuple[fold_task.FoldTask, int]) -> None:
     cache, device = open_images(task.settings.source), find_device(task.settings.device)
     with deterministic_kernels(device):
         if task.own_arm.comparator:
-            comparator = COMPARATORS[task.own_arm.comparator]
-            network = comparator.networks[place]
-            weights = load_networks((network,), task.settings.comparator_weights)[network]
-            features = extract_features(network, weights, _seen_pixels(comparator, cache, task.settings.source), device)
+            network, given = task.own_arm.comparator.networks[place], task.settings.comparator_weights
+            features = extract_features(network, given, cache.at(IMAGENET.size).images, device)
         else:
             net = build_network(len(cache.dataset.classes), task.backbone, 0, device)
             maps = frozen_features(net, cache.images, task.classifier, place, task.plan.seed, device)
@@ -188,15 +183,6 @@ def _write(work: tuple[fold_task.FoldTask, int]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, durable=False) as file:
         np.save(file, features)
-
-
-def _seen_pixels(comparator: Comparator, cache: ImageCache, source: ImageSource) -> NDArray[np.uint8]:
-    """Return the images (N, S, S, 3) at the comparators' size, black outside lesions for comparators that need it."""
-    cache = cache.at(IMAGENET.size)
-    if not comparator.masked:
-        return np.asarray(cache.images)
-    masks = read_masks(cache, np.arange(len(cache.dataset.items)), source.cache)
-    return np.where(masks[..., None] >= HALF, cache.images, 0).astype(np.uint8)
 
 
 def read_maps(task: fold_task.FoldTask, indices: NDArray[np.int64], device: torch.device) -> Tensor:
@@ -217,7 +203,8 @@ def run_fold(task: fold_task.FoldTask) -> fold_task.FoldResult:
     cache = open_images(task.settings.source)
     check_sealed(task.plan, task.fold, fold_task.CLASSIFIER, task.training, cache)
     with log_to(task.folder):
-        result = (_fit_comparator if task.own_arm.comparator else _fine_tune)(task, cache)
+        own = task.own_arm.comparator
+        result = _fit_comparator(task, cache, own) if own else _fine_tune(task, cache)
     result = dataclasses.replace(result, seconds=time.perf_counter() - started)
     write_json(task.path, result)
     shutil.rmtree(task.path.with_suffix(""), ignore_errors=True)  # its checkpoints
@@ -273,14 +260,25 @@ def pool_trust(part: Predictions, folds: Sequence[fold_task.FoldResult]) -> Held
     return HeldOutTrust(**{name: np.concatenate([own[name] for own in trust])[order].tolist() for name in trust[0]})
 
 
-def _fit_comparator(task: fold_task.FoldTask, cache: ImageCache) -> fold_task.FoldResult:
+def _fit_comparator(task: fold_task.FoldTask, cache: ImageCache, own: Comparator) -> fold_task.FoldResult:
     """Fit a comparator to the features of its frozen networks."""
-    train, labels = task.training, cache.dataset.labels
-    features = np.concatenate([np.load(path, allow_pickle=False) for path in feature_files(task)], axis=1)
-    fold = TrainingFold(features[train], labels[train], np.array(task.plan.groups)[train])
-    fitted = fit_comparator(COMPARATORS[task.own_arm.comparator], fold, task.seed)
-    train_accuracy = float((fitted.predict(features[train]).argmax(axis=1) == labels[train]).mean())
-    return _judge(task, cache, fitted.predict(features[task.test]), train_accuracy)
+    train = task.training
+    rows, labels, groups = np.append(train, task.test), cache.dataset.labels[train], np.array(task.plan.groups)[train]
+    if own.segmented:
+        device = find_device(task.settings.device)
+        with deterministic_kernels(device):
+            masks = read_masks(cache.at(SIDE), train, task.settings.source.cache)
+            images = enhance(cache.at(IMAGENET.size).images[rows])
+            inside = outline_lesions(images, masks, labels, groups, task.seed, device)
+            lesions = np.where(inside, images, 0).astype(np.uint8).repeat(3, axis=3)
+            given = task.settings.comparator_weights
+            parts = [extract_features(network, given, lesions, device) for network in own.networks]
+    else:
+        parts = [np.load(path, allow_pickle=False)[rows] for path in feature_files(task)]
+    learned, asked = np.split(np.concatenate(parts, axis=1), [len(train)])
+    fitted = fit_comparator(own, TrainingFold(learned, labels, groups), task.seed)
+    train_accuracy = float((fitted.predict(learned).argmax(axis=1) == labels).mean())
+    return _judge(task, cache, fitted.predict(asked), train_accuracy)
 
 
 def _fine_tune(task: fold_task.FoldTask, cache: ImageCache) -> fold_task.FoldResult:

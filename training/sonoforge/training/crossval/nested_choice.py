@@ -156,8 +156,7 @@ def _inner_plan(task: FoldTask, folds: int) -> SplitPlan:
             example = plan.files[train[np.flatnonzero(labels == label)[0]]]
             raise SonoforgeError(
                 f"--set crossval.choose: {task.name}: the class of {example} has {found} groups in its training "
-                "images, fewer "
-                f"than the {folds} inner folds; give fewer crossval.inner_folds, or add images"
+                f"images, fewer than the {folds} inner folds; give fewer crossval.inner_folds, or add images"
             )
     state = derive_seed(plan.seed, f"inner folds of {'all' if _is_final(task) else task.fold}", bits=32)
     fold_of = np.full(len(plan.files), LEFT_OUT, np.int64)

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sonoforge.runtime.errors import require
 from sonoforge.training.classifier.initial_weights import Backbone, choose_weights, load_backbone
 from sonoforge.training.classifier.network import map_bytes
 from sonoforge.training.classifier.scan_views import check_learnable
-from sonoforge.training.comparators.fitting import COMPARATORS
 from sonoforge.training.copies.matches import Match
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.crossval.balancing import generator_bytes
@@ -158,8 +158,10 @@ def prepare(
 
 def _open_backbone(cache: ImageCache, settings: ComparisonSettings) -> Backbone:
     """Open the initial weights; refuse images without the masks or classes that the arms learn from."""
-    if any(arm.comparator and COMPARATORS[arm.comparator].masked for arm in map(find_arm, settings.arms)):
-        read_masks(cache, np.arange(len(cache.images)), settings.source.cache)
+    for arm in map(find_arm, settings.arms):
+        if arm.comparator and arm.comparator.segmented:
+            require(f"--arms {arm.name}", "segment", "monai")
+            read_masks(cache, np.arange(len(cache.images)), settings.source.cache)
     if not settings.fine_tuned:
         return Backbone({}, "none: nothing is fine-tuned", "")
     check_learnable(cache, settings.classifier)

@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any
 
 from sonoforge.training.classifier.augmentation import IN_WORDS
-from sonoforge.training.comparators.fitting import COMPARATORS
 from sonoforge.training.crossval.arms import find_arm
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
 from sonoforge.training.gan.recipes import RECIPES
@@ -79,9 +78,7 @@ def is_comparator(arm: str) -> bool:
 
 def describe_comparators(arms: Iterable[str]) -> str:
     """Say how the comparators among these arms were made; empty without one."""
-    said = [
-        WORDS.plain("comparator", own=COMPARATORS[find_arm(name).comparator]) for name in filter(is_comparator, arms)
-    ]
+    said = [WORDS.plain("comparator", own=find_arm(name).comparator) for name in filter(is_comparator, arms)]
     return f"Comparators, fitted inside each training fold: {' '.join(said)}" if said else ""
 
 

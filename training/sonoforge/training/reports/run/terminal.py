@@ -3,7 +3,6 @@
 import itertools
 
 from sonoforge.runtime.cli.answer import say, tell
-from sonoforge.training.comparators.fitting import COMPARATORS
 from sonoforge.training.crossval.arms import find_arm, title_of
 from sonoforge.training.crossval.choices import CHOSEN_ON, describe_seeds, name_values
 from sonoforge.training.crossval.evidence import UNVERIFIED
@@ -149,17 +148,14 @@ def _claimed_lines(row: PublishedRow) -> list[str]:
 def _warnings(results: Record) -> list[str]:
     """Say why the figures are too good, if they are."""
     split, arms = results["split"], {name: find_arm(name) for name in results["arms"]}
-    comparators = [COMPARATORS.get(arm.comparator) for arm in arms.values()]
     seeds = next(iter(results["arms"].values()))["seeds"]["seeds"]
     generated = [name for name, arm in arms.items() if arm.reads_generators]
-    titles = [own["title"] for own in results["arms"].values()]
     facts = {
         **{"budget": results["budget"], "split": split},
         "near_duplicates": sum(split["test_images_with_near_duplicate_in_training"]),
         "tested": sum(split["fold_sizes"]),
         "generated": sum(sum(results["arms"][name]["generated_per_fold"]) for name in generated),
-        "masked": [title for title, own in zip(titles, comparators, strict=True) if own and own.masked],
-        "chosen": split["chosen_on"] and not all(comparators),
+        "chosen": split["chosen_on"] and not all(arm.comparator for arm in arms.values()),
         "collections": CHOSEN_ON[results["budget"]],
         "about_seeds": describe_seeds(results["budget"], split["chosen_on"], seeds),
     }
