@@ -203,7 +203,7 @@ def test_published_spade_is_refused_before_the_images_are_read_where_vgg_19_cann
     command = ["segment", "--data", tmp_path / "gone", *words("--recipes all --budget full --out"), tmp_path / "runs"]
     assert "vgg19, as in the paper (a download, or its file), or a stand-in: a .safetensors file" in refused(*command)
     done = sonoforge(*command, "--set", "gan.features=vgg19", "--quiet")
-    said = r"/vgg19-\w+\.pth could not be downloaded .*; give --set gan.features=FILE.safetensors, .*, or a stand-in"
+    said = r"/vgg19-\w+\.pth could not be downloaded .*; give --set gan.features=FILE.*a stand-in such as squeezenet1_1"
     assert done.code == 2 and re.search(said, done.err.splitlines()[-1])
     assert not (tmp_path / "runs").exists()
 

@@ -91,7 +91,7 @@ def open_features(
     choice: str,
     device: torch.device | str = "cpu",
     weights: Path | None = None,
-    ways_out: str = "give --set gan.features=FILE.safetensors, with its weights by torchvision's names, or a stand-in",
+    ways_out: str = "give --set gan.features=FILE.safetensors, its own or that of a stand-in such as squeezenet1_1",
 ) -> Features:
     """Open a network by its name or from a file of its weights.
 

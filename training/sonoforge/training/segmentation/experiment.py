@@ -54,7 +54,7 @@ def open_labelled_set(source: load.ImageSource) -> LabelledSet:
         SonoforgeError: There is no data set, there are no masks or overlapping ones, or an image lacks a mask that
             others of its class have.
     """
-    cache = load.load_images(source._replace(fewest_classes=1))  # classes do not matter
+    cache = load.load_images(source._replace(fewest_classes=1))  # there may be one class
     everything = np.arange(len(cache.hashes))
     levels = labelled_images.read_structures(cache, everything, source.cache)
     labelled_images.check_disjoint(cache.dataset, everything, levels)
