@@ -8,6 +8,7 @@ from pathlib import Path
 import jinja2
 
 from sonoforge.export.bundle.folder import ManifestJson
+from sonoforge.training.reports.blocks import environment
 from sonoforge.training.reports.words import Words
 from sonoforge.training.statistics.results import interval_text, share_text
 
@@ -48,16 +49,11 @@ def render(template: str, /, **facts: object) -> str:
 
 @functools.cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(  # noqa: S701 - Markdown, not HTML
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    own = environment().overlay(autoescape=False, loader=jinja2.FileSystemLoader(Path(__file__).parent))
+    own.filters = own.filters | {
         "f": format,
         "share": share_text,
         "interval": interval_text,
         "counts": lambda counts: ", ".join(f"{name} {count}" for name, count in counts.items()),
     }
-    return environment
+    return own
