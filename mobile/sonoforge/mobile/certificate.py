@@ -6,8 +6,6 @@ A browser keeps an app for offline use only over https with a certificate that t
 signs it and its key is discarded at once, so trusting that authority means trusting only this server.
 """
 
-from __future__ import annotations
-
 import datetime
 import ipaddress
 import os

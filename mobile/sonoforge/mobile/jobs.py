@@ -1,7 +1,5 @@
 """Build the app, and serve it: the work of ``sonoforge mobile build`` and ``sonoforge serve``."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import logging

@@ -5,8 +5,6 @@ image; ``latent_size``, length Z of the latent vector; ``classes``, their number
 ``conditioning``, how a discriminator uses them, see `layers`.  A wrong value raises ValueError.
 """
 
-from __future__ import annotations
-
 IMAGE_SIZES = (32, 64, 128, 224, 256, 512)
 DEFAULT, DEFAULT_BLOCKS = "mobilenet_v2", 19  # a classifier's network, unless another is named, and its blocks
 OUTLINE_BLOCK = 14  # MobileNetV2's first block after the map from which a lesion's outline is read, see `mobilenetv2`

@@ -5,8 +5,6 @@ order mark; Windows-1252, with a warning; gzip (``.csv.gz``); spaces around cell
 Tables are written with `defused` cells, which spreadsheets do not run as formulas.
 """
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import functools

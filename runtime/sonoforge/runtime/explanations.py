@@ -4,8 +4,6 @@ The scan is in the upper left corner, so its pixels have the same place in the p
 wider than the scan, to fit the words.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path

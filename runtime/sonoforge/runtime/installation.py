@@ -4,8 +4,6 @@ It downloads nothing. It imports only the base install, and the packages that ru
 as torch, to find out whether they load; it only looks up the other extras.
 """
 
-from __future__ import annotations
-
 import importlib
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Measure the image quality of a scan, without onnxruntime or a model."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -4,8 +4,6 @@ A run resumed at step 500 draws the same numbers as an uninterrupted run, withou
 state of any random number generator.
 """
 
-from __future__ import annotations
-
 import hashlib
 
 

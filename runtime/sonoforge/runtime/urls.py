@@ -3,8 +3,6 @@
 Credentials come from the file system's own settings, such as ``AWS_PROFILE``; a URL or a record never holds them.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """Choose a training run's device, and control its determinism and memory."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import functools

@@ -1,7 +1,5 @@
 """Declare options shared by verbs that make run folders; importable on the base install."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from sonoforge.runtime.cli.options import argument, group, option, runs_folder, setting

@@ -6,8 +6,6 @@ own sensitivity on them says little.  Where the run was cross-validated, the fil
 added to the held-out logits of the same images, and the held-out predictions with and without that change are compared.
 """
 
-from __future__ import annotations
-
 import functools
 import logging
 import math

@@ -1,7 +1,5 @@
 """Export a checkpoint as a generator's bundle in the chosen formats, judging each file against torch."""
 
-from __future__ import annotations
-
 import logging
 import math
 from collections.abc import Sequence

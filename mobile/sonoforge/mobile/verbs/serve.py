@@ -1,7 +1,5 @@
 """``sonoforge serve``: serve the page on a clinic's laptop, and ``POST /classify`` for its programs."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import shlex

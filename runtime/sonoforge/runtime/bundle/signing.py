@@ -4,8 +4,6 @@
 files as ``openssl genpkey -algorithm ed25519`` makes them; ``openssl pkeyutl -verify -rawin`` checks the same file.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

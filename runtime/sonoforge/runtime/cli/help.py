@@ -1,7 +1,5 @@
 """Print ``sonoforge help`` and ``--help``: one screen each; ``sonoforge settings`` lists the rest."""
 
-from __future__ import annotations
-
 import shutil
 import textwrap
 from collections.abc import Iterable

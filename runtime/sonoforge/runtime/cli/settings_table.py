@@ -1,7 +1,5 @@
 """List the settings of verbs, as the verbs declare them: as text, as a page, and for JSON."""
 
-from __future__ import annotations
-
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

@@ -13,8 +13,6 @@ Files in ``received/`` are named by a hash of their contents: an object sent twi
 the file identify no patient.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import ipaddress

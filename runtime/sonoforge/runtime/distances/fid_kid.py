@@ -10,8 +10,6 @@ y) = (x.y / D + 1)^3 (section 4), by its unbiased estimate (equation 4), so valu
 possible subsets, used in published figures, *is* the estimate from the whole sets.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any, NamedTuple
 

@@ -6,8 +6,6 @@ delete-half jackknife (Efron, "The Jackknife, the Bootstrap and Other Resampling
 Statist. 17, 1989); drawing with replacement would put an image into a set twice, which biases FID and KID upwards.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 

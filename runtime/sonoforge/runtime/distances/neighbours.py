@@ -9,8 +9,6 @@ neighbour in its own set, rim included.  All of them depend on the number of ima
 real.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -7,8 +7,6 @@ the finest level shows sharpness, speckle and noise, the coarsest (16 to 31) the
 from each image and level, each channel scaled by its set's mean and deviation, 4 times 128 directions, times 1000.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 from concurrent.futures import ThreadPoolExecutor

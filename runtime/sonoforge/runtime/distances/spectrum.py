@@ -5,8 +5,6 @@ transform, averaged over rings of equal frequency.  Two choices differ: images f
 and rings are averaged as levels in decibels, so one bright scan does not dominate.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

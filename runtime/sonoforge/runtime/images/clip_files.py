@@ -7,8 +7,6 @@ upright, with 8 bits a channel; equal channels become grey. Other frames follow 
 values are spread by the bits that all frames fill, and frames of different sizes are refused.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import signal

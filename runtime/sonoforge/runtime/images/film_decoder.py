@@ -5,8 +5,6 @@ It imports nothing from sonoforge. Standard output gets one line of JSON, ``{"fr
 errors.  The exit code is one of the constants below.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

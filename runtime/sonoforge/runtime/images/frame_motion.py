@@ -5,8 +5,6 @@ image alignment method, Proc. IEEE Conf. Cybernetics and Society, 1975, pages 16
 Gaussian makes the peak Gaussian too, so three values give its subpixel position; see ``runtime/docs/quality.md``.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import Any
 

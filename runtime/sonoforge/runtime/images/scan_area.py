@@ -12,8 +12,6 @@ A scan is speckle; a screen is flat, with thin text and lines on it. There are f
 The constants were set on synthetic screens around scans of three collections; see ``runtime/docs/scan-area.md``.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Literal

@@ -1,7 +1,5 @@
 """Write generated images, each of which states that it is synthetic and where it comes from."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

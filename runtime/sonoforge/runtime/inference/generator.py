@@ -1,7 +1,5 @@
 """Generate images with a generator's bundle: the same ones as on the machine that trained it, without torch."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any

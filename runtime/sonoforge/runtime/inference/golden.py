@@ -1,7 +1,5 @@
 """Compare the answers of a bundle's model files on this machine with the golden answers that the exporter computed."""
 
-from __future__ import annotations
-
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

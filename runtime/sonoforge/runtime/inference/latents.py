@@ -19,8 +19,6 @@ the mathematics library, so a normal latent may differ in the last place of floa
 numbers differed between numpy and JavaScript.
 """
 
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np

@@ -10,8 +10,6 @@ writing files.  ONNX and ORT files are data, checked before use; LiteRT files ar
 `needs_trust`.
 """
 
-from __future__ import annotations
-
 import importlib
 import json
 import os

@@ -10,8 +10,6 @@ refuses no model; waiting is limited everywhere.  Memory is limited on Linux; ma
 Windows has none.  A graph that does harm only on some later input is not detected.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import io

@@ -6,8 +6,6 @@ scans what was fitted on all others; and writes a *site bundle*: the same networ
 what it was adapted to.
 """
 
-from __future__ import annotations
-
 import datetime
 import hashlib
 import json

@@ -6,8 +6,6 @@ images are checked first: a float32 file that answers wrongly is refused; for ot
 finding is written at once as one line of JSON, so that a crash loses none.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

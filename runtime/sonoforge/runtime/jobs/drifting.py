@@ -6,8 +6,6 @@ is unlike them where it is beyond all collections. Groups are drawn, not scans (
 largest deviation of all figures together decides (Westfall & Young, Resampling-based multiple testing, 1993).
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import math

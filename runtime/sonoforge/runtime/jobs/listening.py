@@ -4,8 +4,6 @@ An object is on disk, in ``received/`` of the folder ``out``, before its sender 
 once its answers are on disk; see `dicom_network.inbox`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import logging

@@ -1,7 +1,5 @@
 """Measure the quality of many images, as ``sonoforge quality`` does."""
 
-from __future__ import annotations
-
 import logging
 import warnings
 from collections import Counter

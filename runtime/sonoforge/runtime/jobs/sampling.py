@@ -4,8 +4,6 @@
 (`sonoforge.runtime.inference.latents`), so images are equal except for rounding.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

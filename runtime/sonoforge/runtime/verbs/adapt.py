@@ -1,7 +1,5 @@
 """``sonoforge adapt``: fit a bundle's decision rules to one clinic with a few labelled scans, offline."""
 
-from __future__ import annotations
-
 from sonoforge.runtime.cli.answer import say, tell
 from sonoforge.runtime.cli.options import Outcome
 from sonoforge.runtime.jobs.adapting import adapt, in_rows, reach_in_words, scans_in_words

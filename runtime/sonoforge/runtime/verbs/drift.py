@@ -1,7 +1,5 @@
 """``sonoforge validate --answers``: say whether scans, trust and answers changed, from answers alone."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from sonoforge.runtime.cli.answer import say, tell

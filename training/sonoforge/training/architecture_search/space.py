@@ -4,8 +4,6 @@ The rows are what Thakur and Thakur search (optimiser, batch renormalisation, ar
 recipe's paper had to find.  Each row is data, and a new parameter is a new row.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

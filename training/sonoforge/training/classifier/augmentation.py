@@ -1,7 +1,5 @@
 """Change training images at random."""
 
-from __future__ import annotations
-
 import functools
 import io
 from collections.abc import Callable

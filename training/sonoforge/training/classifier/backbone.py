@@ -1,7 +1,5 @@
 """Name the network that a classifier trains: of torchvision, of timm, or the user's own code."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import inspect

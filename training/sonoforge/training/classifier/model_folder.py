@@ -6,8 +6,6 @@ for the parity check, synthetic ones for the golden vectors), `SIGNATURES` (to r
 see `trained_on`), and a copy of the user's code if the network is defined there.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace

@@ -8,8 +8,6 @@ k / (n + 1) <= alpha (split conformal prediction: Vovk, Gammerman, Shafer, "Algo
 show which kinds the answer holds for.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import NamedTuple

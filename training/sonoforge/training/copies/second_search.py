@@ -9,8 +9,6 @@ overlap is correlated, in fine and in rough detail; a pair only counts far outsi
 either.
 """
 
-from __future__ import annotations
-
 import functools
 import logging
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ A name is ``NAME``, with ``-all`` to add images to every class rather than only 
 add, and ``@SHARE`` for part of the real images: ``gan``, ``gan:2``, ``gan-all:0.5``, ``real@0.25``.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 import re

@@ -6,8 +6,6 @@ what each fold kept.  ``predictions.record.json`` tells the table from an edited
 run.  It proves no figure, because whoever edits a table can write another record: figures are called *as recorded*.
 """
 
-from __future__ import annotations
-
 import contextlib
 import datetime
 import hashlib

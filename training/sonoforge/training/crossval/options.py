@@ -1,7 +1,5 @@
 """Declare the options of a comparison of arms, shared by the verbs that run one."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from sonoforge.runtime.cli.options import group, option, setting

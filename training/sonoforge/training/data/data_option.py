@@ -1,7 +1,5 @@
 """Declare the option ``--data``: which images a verb reads; importable on the base install."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any

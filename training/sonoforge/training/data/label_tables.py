@@ -7,8 +7,6 @@ whose uploaded files are found by name.  Columns of 0 and 1 are classes if each 
 column is a separate question: ``TABLE:COLUMN`` asks it, ``FOLDER:COLUMN`` asks all tables there.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import re

@@ -5,8 +5,6 @@ one piece of a name, without a space, full stop, hyphen or underscore; ``{patien
 share. ``{patient}/*`` takes an image's folder.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import hashlib

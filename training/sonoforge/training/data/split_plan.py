@@ -1,7 +1,5 @@
 """Record which image is tested in which fold, as a value and as ``splits.json``, and find images changed since."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections import Counter, defaultdict

@@ -3,8 +3,6 @@
 The whole zip is refused for an entry that leads elsewhere, a link, a password, or too much data.
 """
 
-from __future__ import annotations
-
 import io
 import logging
 import re

@@ -1,7 +1,5 @@
 """Load a trained generator from a checkpoint, and sample by seed, label and truncation."""
 
-from __future__ import annotations
-
 import functools
 import os
 from collections.abc import Callable, Iterator, Sequence

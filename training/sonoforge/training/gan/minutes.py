@@ -7,8 +7,6 @@ between real images: noise.  The first recipes then improve: `projected` after 6
 proportion to their side.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import logging

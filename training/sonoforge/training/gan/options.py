@@ -1,7 +1,5 @@
 """Declare the options of a GAN training, which can be listed without torch."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from sonoforge.runtime.cli.options import option

@@ -7,8 +7,6 @@ may take ``conditioning``, and return a pair of scores and class logits (N, K). 
 ``discriminator`` are further arguments.  Initial weights are those that the classes draw.
 """
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable

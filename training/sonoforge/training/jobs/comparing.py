@@ -3,8 +3,6 @@
 ``leakage`` is three comparisons in one run folder, under the protocols `LEAKS`; every other protocol is one.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 from collections import Counter

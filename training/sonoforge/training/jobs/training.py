@@ -1,7 +1,5 @@
 """Train a classifier, judged on groups that it never saw: `prepare` opens and checks all, `work` trains and writes."""
 
-from __future__ import annotations
-
 import logging
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path

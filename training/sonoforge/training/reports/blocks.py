@@ -3,8 +3,6 @@
 A text that is not `Markup` is escaped, whatever files and classes are called.
 """
 
-from __future__ import annotations
-
 import functools
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence

@@ -4,8 +4,6 @@ The reference holds the class shares that the network's probabilities assume. Di
 frequent; from there Bayes' theorem gives the shares of any clinic.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Define the content of a comparison's ``results.json``, and the names of the protocols."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, TypedDict
 

@@ -5,8 +5,6 @@ are read: those that the pixels need must be sound; any other damaged one is ski
 import, so modules that may do without DICOM import this one late.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import logging

@@ -6,8 +6,6 @@ Capture (PS3.3, A.8.1). Only this module reads the patient's elements: they go f
 unchanged, and nowhere else.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import io

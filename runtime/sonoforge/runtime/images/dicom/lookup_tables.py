@@ -4,8 +4,6 @@ Some writers store entries of 8 bits in words, or 0 to 255 in tables of 16 bits 
 pydicom's functions trust the descriptor, wrap values beyond a table of 8 bits, and expand few segments to gigabytes.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

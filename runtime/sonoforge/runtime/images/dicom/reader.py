@@ -12,8 +12,6 @@
 * Frames are cropped to the largest two-dimensional tissue region if the machine recorded one.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 from collections.abc import Generator, Iterator

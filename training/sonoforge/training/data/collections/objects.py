@@ -1,7 +1,5 @@
 """Turn pictures with annotated objects, as COCO and YOLO store them, into pictures of classes with masks."""
 
-from __future__ import annotations
-
 import functools
 import math
 import re
