@@ -10,8 +10,10 @@ from kept import (
     SEEDS,
     accuracies,
     answers,
+    changes,
     figures,
     interval,
+    points,
     read,
     sonoforge,
     table,
@@ -19,6 +21,7 @@ from kept import (
     with_ratio,
 )
 
+from sonoforge.training.comparators import COMPARATORS
 from sonoforge.training.statistics.published import PAPERS
 
 
@@ -42,14 +45,14 @@ def papers() -> str:
         comparators |= accuracies(ANSWERS[f"comparators-{protocol}.csv.gz"])
     rows = []
     for arm in dict.fromkeys(arm for arm, _, _ in comparators):
-        row = [f"`{arm}`"]
+        row = [f"`{arm}`: {COMPARATORS[arm].title}"]
         for protocol in ("thesis", "sealed"):
             own = [comparators[arm, protocol, seed] for seed in SEEDS]
             row += [", ".join(f"{value:.3f}" for value in own), f"{statistics.fmean(own):.3f}"]
         rows.append(row)
     kept = answers("comparators-thesis.csv.gz", "comparators-sealed.csv.gz")
     heading = ["arm", "plain folds, seeds 0, 1, 2", "mean", "sealed folds, seeds 0, 1, 2", "mean"]
-    parts.append(f"## Comparators\n\n{kept}\n{table(heading, rows)}")
+    parts.append(f"## Comparators\n\n{kept}\n{table(heading, rows)}\n{segmented('comparators-segmented.csv.gz')}")
     parts.append("## StyleGAN2 and StyleGAN3\n")
     parts += [stylegans(data, file) for data, file in STYLEGANS.items()]
     names = {"dgan-wp-tl-wgangp": "WGAN-GP", "dgan-wp-tl-bce": "BCE"}
@@ -73,6 +76,28 @@ def papers() -> str:
     unmeasured = "its set, Zenodo 7890874, could not be had: no figure of ours"
     parts.append(f"## GA-GAN against five others, as published ({unmeasured})\n\n{table(heading, rows)}")
     return "\n".join(parts)
+
+
+def segmented(file: str) -> str:
+    """The part of EDLCDS-BCDC whose weights are at hand, without and with its segmentation, on the same images."""
+    arms, folds = sonoforge("crossval", "--from", ANSWERS[file])["arms"], {row["fold"] for row in read(ANSWERS[file])}
+    rows = []
+    for arm, own in arms.items():
+        gained = [points(own_change["change"]) for own_change in changes(file, list(arms))[arm][:1]] if rows else ["-"]
+        each = [f"{own['sensitivity'][name]['value']:.2f}" for name in CLASSES]
+        rows.append(
+            [
+                f"`{arm}`: {COMPARATORS[arm].title}",
+                interval(own["accuracy"]),
+                interval(own["macro_auc"]),
+                ", ".join(each),
+                *gained,
+            ]
+        )
+    tested = f"{own['images']} images of {own['groups']} groups, in {len(folds)} of 10 sealed folds."
+    heading = ["arm", "accuracy", "macro-AUC", f"sensitivity {', '.join(CLASSES)}", "points gained"]
+    title = "**EDLCDS-BCDC's segmentation, of its networks SqueezeNet alone.**"
+    return f"{title} {tested}\n\n{answers(file)}\n{table(heading, rows)}"
 
 
 MAMMOGRAMS = {"The published split": "mammograms-official.csv.gz", "Three sealed folds": "mammograms-sealed.csv.gz"}
