@@ -21,6 +21,7 @@ import numpy as np
 from sonoforge.runtime.errors import SonoforgeError, refusing
 from sonoforge.runtime.images.plain_image import encoded
 from sonoforge.runtime.images.synthetic import as_picture
+from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.evaluation.image_set import ImageSet
 
 KEY = "key.json"
@@ -135,14 +136,18 @@ def make_sheet(pairs: Sequence[Pair], count: int, classes: tuple[str, ...], nonc
         for images, indices, kind in ((real, reals, "real"), (fake, fakes, "generated")):
             name = (kind == "real" and real.class_name) or shown
             for index in indices:
-                about = images.described[index]
-                picture = encoded(as_picture(images.pixels[index]), compress_level=0)  # of one length for all
+                about, picture = images.described[index], encode(images.pixels[index])
                 digest = hashlib.sha256(picture).hexdigest()
                 drawn.append((Entry(0, kind, name, images.source, about.name, about.content, digest), picture))
     order = [drawn[index] for index in rng.permutation(len(drawn))]
     entries = tuple(dataclasses.replace(entry, number=place) for place, (entry, _) in enumerate(order, start=1))
     side = int(pairs[0].real.pixels.shape[1])
     return Sheet([picture for _, picture in order], Key(nonce.hex(), classes, side, entries))
+
+
+def encode(pixels: Pixels) -> bytes:
+    """Return (S, S, C) uint8 as a PNG file; its length depends only on S and C."""
+    return encoded(as_picture(pixels), compress_level=0)
 
 
 def _check_alike(pairs: Sequence[Pair], count: int, classes: tuple[str, ...]) -> None:
