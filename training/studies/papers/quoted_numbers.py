@@ -32,6 +32,7 @@ _REFERENCE = re.compile(
     r"|\b[1-6]\.\d(?:, [1-6]\.\d)*(?=(?:, figures? \d+)?\))"  # (3.4), (normal; 3.4, figure 7)
     r"|\b(?:19|20)\d\d\b|[A-Za-z]+[-_]?\d[\w-]*|\b\d+x\d+\b|\b80/20\b"  # years, names, 1x1
 )
+_QUOTES = re.compile(r"claimed|implied|\bpaper|thesis")
 _PRINTED = re.compile(r"\d+(?:\.\d+)?")
 _NUMBER = re.compile(r"(?<![\w.])(?:\d{1,3}(?: \d{3})+|\d+(?:\.\d+)?|\.\d+)(?![\w]|\.\d)")
 
@@ -43,24 +44,26 @@ class Unit(NamedTuple):
     line: int
     text: str
     under: str = ""  # the heading above
-    ours: bool = False  # a table row of our own measurements
+    ours: bool = False  # our own measurements
 
 
 def units(text: str, file: str) -> Iterator[Unit]:
     """Divide a page; a table row is preceded by its heading, as that names what stands below."""
     above = columns = gathered = ""
-    first, fenced, made = 0, False, False  # made: from data, where a heading names no paper's figures
+    first, fenced, made = 0, False, False  # made: from data, ours unless it says that it quotes
     for number, line in enumerate([*text.splitlines(), ""], start=1):
         stripped = line.strip()
         fence, row = stripped.startswith("```"), stripped.startswith("|")
         if gathered and (row or fence or not stripped or re.match(r"[-*] |[#<{}\"\]]|\d+\. ", stripped)):
-            yield from (Unit(file, first, part, above) for part in re.split(r"(?<=[.:;!?]) (?=[A-Z*\[\"])", gathered))
+            parts = re.split(r"(?<=[.:;!?]) (?=[A-Z*\[\"])", gathered)
+            yield from (Unit(file, first, part, above, made and not _QUOTES.search(part)) for part in parts)
             gathered = ""
         fenced ^= fence
         columns = (columns or line) if row else ""
         if row:
             with_columns = f"{columns} {line}".removeprefix(f"{line} ")
-            yield Unit(file, number, with_columns, above, bool(re.match(r"\|[^|]*\bours\b", line)))
+            ours = bool(re.match(r"\|[^|]*\bours\b", line)) or (made and not _QUOTES.search(line))
+            yield Unit(file, number, with_columns, above, ours)
         elif stripped.startswith(("<!-- measured", "<!-- end")):
             above, made = "", "measured" in stripped
         elif stripped.startswith("#") and not fenced:
