@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +19,7 @@ from scans import write_set
 from sonoforge.training.comparators import fitting, segmenting
 from sonoforge.training.comparators.segmenting import enhance, outline_lesions
 from sonoforge.training.crossval.fold_task import FoldResult, read_fold
-from sonoforge.training.segmentation.options import UnetSettings
+from sonoforge.training.segmentation.options import UNETS
 from sonoforge.training.segmentation.pairs import Pairs
 
 needs_monai = pytest.mark.skipif(find_spec("monai") is None, reason="monai is not installed")
@@ -30,7 +31,7 @@ CPU = torch.device("cpu")
 def test_a_fold_reads_the_masks_of_its_training_images_alone(
     tmp_path: Path, squeezenet_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(segmenting, "UNET", UnetSettings(steps=3, batch=4, width=4))
+    monkeypatch.setattr(segmenting, "UNET", dataclasses.replace(UNETS["quick"], steps=3, batch=4, width=4))
     monkeypatch.setattr(fitting, "EPOCHS", 2)
     scans, chance = write_set(tmp_path / "scans", {"benign": 8, "malignant": 8}), np.random.default_rng(0)
 
@@ -82,9 +83,10 @@ def test_no_u_net_outlines_an_image_whose_group_it_learned_from(monkeypatch: pyt
 
 
 @needs_monai
-@pytest.mark.slow
 def test_outlines_are_those_of_the_lesion_in_images_of_another_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segmenting, "UNET", UnetSettings(steps=75, batch=8, width=8, learning_rate=0.003))
+    monkeypatch.setattr(
+        segmenting, "UNET", dataclasses.replace(UNETS["quick"], steps=30, batch=8, width=8, learning_rate=0.01)
+    )
     chance = np.random.default_rng(0)
     pairs = [draw_pair(chance) for _ in range(56)]
     images = np.stack([image for image, _ in pairs]).repeat(2, 1).repeat(2, 2)[..., None]

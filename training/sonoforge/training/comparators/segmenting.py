@@ -15,13 +15,12 @@ from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.comparators.fitting import Labels, inner_parts
 from sonoforge.training.data.labelled_images import HALF
 from sonoforge.training.data.pixels import Pixels
-from sonoforge.training.segmentation.options import UnetSettings
+from sonoforge.training.segmentation.options import UNETS
 from sonoforge.training.segmentation.pairs import Pairs, to_side
 from sonoforge.training.segmentation.unet import predict, train_unet
 
-SIDE = 64
-"""Side of the U-Nets' images and masks in pixels, as in `segment --budget quick`."""
-UNET = UnetSettings(steps=300, batch=16, width=16)
+# The U-Nets of `segment --budget quick`, and the side of their images and masks in pixels.
+UNET, SIDE = UNETS["quick"], 64
 
 
 def enhance(pixels: Pixels) -> Pixels:
