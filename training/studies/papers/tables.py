@@ -13,6 +13,7 @@ from kept import (
     changes,
     figures,
     interval,
+    links,
     points,
     read,
     sonoforge,
@@ -40,6 +41,7 @@ def papers() -> str:
     parts = [
         f"## The thesis's plain training of System 1\n\n{answers(thesis)}\n{table(['figure', 'measured'], rows)}",
     ]
+    parts.append(thesis_generators())
     comparators = {}
     for protocol in ("thesis", "sealed"):
         comparators |= accuracies(ANSWERS[f"comparators-{protocol}.csv.gz"])
@@ -94,10 +96,21 @@ def segmented(file: str) -> str:
                 *gained,
             ]
         )
-    tested = f"{own['images']} images of {own['groups']} groups, in {len(folds)} of 10 sealed folds."
+    tested = f"{own['images']} images of {own['groups']} groups, in {len(folds)} sealed folds."
     heading = ["arm", "accuracy", "macro-AUC", f"sensitivity {', '.join(CLASSES)}", "points gained"]
     title = "**EDLCDS-BCDC's segmentation, of its networks SqueezeNet alone.**"
     return f"{title} {tested}\n\n{answers(file)}\n{table(heading, rows)}"
+
+
+def thesis_generators() -> str:
+    """The figures of each class over its epochs, under the epoch that it has reached."""
+    kept = read(ANSWERS["thesis-generators-224.csv"])
+    reached = {row["class"]: f"{row['class']} epoch {row['epoch']} of {row['of']}" for row in kept}
+    told = ("kid", "fid", "diversity", "discriminator_loss", "generator_loss")
+    rows = [[f"{row['class']}, epoch {row['epoch']} of {row['of']}", *(row[name] for name in told)] for row in kept]
+    heading = ["generator", "KID", "FID", "diversity", "loss of the discriminator", "of the generator"]
+    title = f"## The thesis's generators, 224 pixels: {', '.join(reached.values())}"
+    return f"{title}\n\nAll figures: {links(['thesis-generators-224.csv'])}\n\n{table(heading, rows)}"
 
 
 MAMMOGRAMS = {"The published split": "mammograms-official.csv.gz", "Three sealed folds": "mammograms-sealed.csv.gz"}
