@@ -12,7 +12,7 @@ from kept import (
     with_ratio,
 )
 
-HERLEV = "on Herlev (the paper's set, Zenodo 7890874, could not be had)"
+HERLEV = "on Herlev (the paper's set, Zenodo 7890874, was not available)"
 
 
 def cells() -> str:

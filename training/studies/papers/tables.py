@@ -75,7 +75,7 @@ def papers() -> str:
         for row in PAPERS["ga-gan"].rows
     ]
     heading = ["network", "FID", "Inception Score", "GPU hours"]
-    unmeasured = "its set, Zenodo 7890874, could not be had: no figure of ours"
+    unmeasured = "its set, Zenodo 7890874, was not available: no figure of ours"
     parts.append(f"## GA-GAN against five others, as published ({unmeasured})\n\n{table(heading, rows)}")
     return "\n".join(parts)
 
