@@ -160,7 +160,7 @@ def test_the_six_gans_have_the_figures_of_table_4_and_no_others() -> None:
 
 @pytest.mark.parametrize(("network", "classes"), [("StyleGAN", 0), ("BigGAN", 2), ("BigGAN", 8)])
 def test_the_six_gans_at_full_budget_have_the_sizes_of_section_5_1(network: str, classes: int) -> None:
-    """BigGAN's is that of the class-conditional network of table 2."""
+    """Table 2 has BigGAN class-conditional, so its weights are counted with classes."""
     said = SIX["section 5.1"][network]
     (name,) = (name for name in ALL_SIX["full"] if NETWORKS[name.partition(":")[0]] == network)
     recipe, _, preset = name.partition(":")

@@ -89,6 +89,7 @@ def of_thesis(rows: Iterable[published.PublishedRow]) -> dict[str, Any]:
     return found
 
 
+@functools.cache
 def of_gans() -> dict[str, Any]:
     """The papers' GANs by set and network, those as they train also by epoch; others' results by table and network."""
     found: dict[str, Any] = {}
@@ -110,6 +111,7 @@ def of_segmentation() -> dict[str, Any]:
     return found
 
 
+@functools.cache
 def measured() -> dict[str, Any]:
     """What we measured, by kept file, then as the papers' tables have it."""
     found: dict[str, Any] = {}

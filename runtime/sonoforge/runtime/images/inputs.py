@@ -277,7 +277,7 @@ def pseudonyms(files: Sequence[str], contents: Mapping[str, bytes], seen: Counte
 
 
 def sha256_of(path: Path) -> str:
-    """Hash a file in pieces: VGG16's weights take half a gigabyte."""
+    """Hash a file in pieces, as it may be large."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -25,9 +25,7 @@ from sonoforge.training.classifier.network import Watched, answer, build_network
 from sonoforge.training.classifier.training import ClassifierJob, train_classifier
 from sonoforge.training.classifier.trust import HeldOutTrust, assess_held_out
 from sonoforge.training.comparators import Comparator
-from sonoforge.training.comparators.fitting import TrainingFold, fit_comparator
 from sonoforge.training.comparators.networks import extract_features
-from sonoforge.training.comparators.segmenting import SIDE, enhance, outline_lesions
 from sonoforge.training.crossval import balancing, fold_task
 from sonoforge.training.crossval.arms import added_counts, classes_with_generators, find_arm
 from sonoforge.training.data.cache import ImageCache
@@ -65,9 +63,10 @@ def check_generators(tasks: Sequence[fold_task.FoldTask], cache: ImageCache) -> 
                 f"{task.name}: its generator of {cache.dataset.classes[label]} has {found} training images and needs "
                 f"{LEAST_IMAGES}; add images, or give more --folds or fewer crossval.inner_folds"
             )
-    drawing = [task for task in tasks if task.own_arm.reads_generators or task.own_arm.fill == "untrained"]
-    if drawing and drawing[0].settings.generator.masks:
-        read_masks(cache, np.arange(len(cache.images)), drawing[0].settings.source.cache)
+    for task in tasks:
+        if task.settings.generator.masks and (task.own_arm.reads_generators or task.own_arm.fill == "untrained"):
+            read_masks(cache, np.arange(len(cache.images)), task.settings.source.cache)
+            return
 
 
 def generator_job(task: fold_task.FoldTask) -> balancing.GeneratorJob:
@@ -262,21 +261,23 @@ def pool_trust(part: Predictions, folds: Sequence[fold_task.FoldResult]) -> Held
 
 def _fit_comparator(task: fold_task.FoldTask, cache: ImageCache, own: Comparator) -> fold_task.FoldResult:
     """Fit a comparator to the features of its frozen networks."""
+    from sonoforge.training.comparators import fitting, segmenting  # noqa: PLC0415 - scikit-learn, scipy.signal: slow
+
     train = task.training
     rows, labels, groups = np.append(train, task.test), cache.dataset.labels[train], np.array(task.plan.groups)[train]
     if own.segmented:
         device = find_device(task.settings.device)
         with deterministic_kernels(device):
-            masks = read_masks(cache.at(SIDE), train, task.settings.source.cache)
-            images = enhance(cache.at(IMAGENET.size).images[rows])
-            inside = outline_lesions(images, masks, labels, groups, task.seed, device)
+            masks = read_masks(cache.at(segmenting.SIDE), train, task.settings.source.cache)
+            images = segmenting.enhance(cache.at(IMAGENET.size).images[rows])
+            inside = segmenting.outline_lesions(images, masks, labels, groups, task.seed, device)
             lesions = np.where(inside, images, 0).astype(np.uint8).repeat(3, axis=3)
             given = task.settings.comparator_weights
             parts = [extract_features(network, given, lesions, device) for network in own.networks]
     else:
         parts = [np.load(path, allow_pickle=False)[rows] for path in feature_files(task)]
     learned, asked = np.split(np.concatenate(parts, axis=1), [len(train)])
-    fitted = fit_comparator(own, TrainingFold(learned, labels, groups), task.seed)
+    fitted = fitting.fit_comparator(own, fitting.TrainingFold(learned, labels, groups), task.seed)
     train_accuracy = float((fitted.predict(learned).argmax(axis=1) == labels).mean())
     return _judge(task, cache, fitted.predict(asked), train_accuracy)
 

@@ -213,8 +213,8 @@ def _check_needs(recipe: Recipe, settings: GanSettings) -> None:
         for key in needs if value is not None else ():
             if not _MET[key](recipe, settings):
                 free = [own for own, parts in ARCHITECTURES.items() if key.removeprefix("free ") in parts.free_hidden]
-                published = f"{recipe.perceptual_network}, as in the paper (a download, or its file), or a stand-in: "
-                published = published if recipe.perceptual_network else ""
+                named = recipe.perceptual_network
+                published = named and f"{named}, as in the paper (a download, or its file), or a stand-in: "
                 facts = {"recipe": recipe, "settings": settings, "taking": ", ".join(free), "published": published}
                 found, remedy = (NEEDS[key][part].format(**facts) for part in ("found", "remedy"))
                 raise SonoforgeError(f"{name} cannot be {value!r} with {found}; {remedy}")

@@ -140,6 +140,12 @@ def settings_of(experiment: Experiment, recipe: str) -> GanSettings:
     return dataclasses.replace(own, image_size=own.image_size or composed.image_size)
 
 
+@functools.lru_cache(maxsize=1)
+def _name_features(features: str) -> str:
+    """Open a feature network, of half a gigabyte perhaps, and return its name."""
+    return open_features(features).name
+
+
 def durations(experiment: Experiment) -> str:
     """Say how long, with which batches and through which feature network each generator is trained."""
     said = []
@@ -151,7 +157,7 @@ def durations(experiment: Experiment) -> str:
         found += ", tuned" if recipe in experiment.tuned_settings else ""
         composed = compose(own)
         if composed.perceptual_weight:
-            found += f", perceptual term through {composed.through(open_features(own.features).name)}"
+            found += f", perceptual term through {composed.through(_name_features(own.features))}"
         batch = own.batch or composed.budget.batch
         said.append(f"{recipe} {length}, batches of {batch} at {own.image_size} x {own.image_size}{found}")
     if experiment.tuned_settings:
@@ -218,7 +224,7 @@ def check_recipes(experiment: Experiment) -> None:
         SonoforgeError: Something is unknown or missing.
     """
     if experiment.generator.features:
-        open_features(experiment.generator.features)
+        _name_features(experiment.generator.features)
     for recipe in experiment.recipes:
         check_known("--recipes", recipe.partition(":")[0], RECIPES)
         compose(dataclasses.replace(settings_of(experiment, recipe), class_name="pairs"))
