@@ -118,7 +118,7 @@ def read_structures(cache: ImageCache, indices: Indices, folder: Path | None = N
     mask_items = tuple(Item(path, 0) for item in dataset.items for path in item.masks)
     if not mask_items:
         raise SonoforgeError(
-            f"{dataset.root}: has no masks, such as NAME_mask.png beside NAME.png; add them, or use none"
+            f"{dataset.root}: has no masks, such as NAME_mask.png beside NAME.png; add them, or train without masks"
         )
     # Whether an image needs a mask depends on its collection and its class.
     marked = {(dataset.source(i), i.label, structure_of(mask)) for i in dataset.items for mask in i.masks}
