@@ -114,11 +114,13 @@ def train_step(state: TrainingState, training: Training, real: DeviceImages, ste
 
     if own_code.is_own(recipe.architecture):  # whose layers may draw random numbers, as dropout does
         torch.manual_seed(derive_seed(state.seed, "own networks", step))
+    scalars: Scalars = {} if recipe.n_critic else update_flow(state, draw_batch(state, real, step))
     # The discriminator's turns, then the generator's, against the images of the last turn.
     for turn in range(recipe.n_critic):
         batch = draw_batch(state, real, step * recipe.n_critic + turn)
         fake, scalars = update_discriminator(state, batch, keep=turn == recipe.n_critic - 1)
-    scalars |= update_generator(state, batch, fake, step)
+    if recipe.n_critic:
+        scalars |= update_generator(state, batch, fake, step)
 
     decay = ema_decay(plan.batch, step * plan.batch, recipe.ema_half_life)
     update_average(state.average, state.generator, decay)
@@ -253,6 +255,28 @@ def update_discriminator(state: TrainingState, own: Batch, *, keep: bool) -> tup
         if after_step is not None:
             after_step(discriminator, strength_of.weight)
     return fake, totals
+
+
+def update_flow(state: TrainingState, own: Batch) -> Scalars:
+    """Step a network that learns the velocity from noise to images once (Lipman 2023, equation 9).
+
+    The batch's latents are its noise; times follow a logistic normal distribution (Esser 2024, section 3.1).
+
+    Returns:
+        ``generator_loss``, the mean squared error of the velocity.
+    """
+    _start_chance(state, own)
+    state.generator_optimiser.zero_grad()
+    real, strength = own.real, _strength(state)
+    real = _seen(state, real, strength, own.chance)
+    noise = own.latents.view_as(real)
+    times = torch.randn(len(real), generator=own.chance, device=state.device).sigmoid()
+    at = times[:, None, None, None]
+    with state.autocast():
+        found = state.generator.velocity((1 - at) * noise + at * real, times, own.labels)  # type: ignore[operator]
+    totals = _differentiate(state, "generator", (found.float() - (real - noise)).square().mean(), {}, own)
+    _step(state, state.generator_optimiser)
+    return totals
 
 
 def update_generator(state: TrainingState, own: Batch, fake: Tensor, step: int) -> Scalars:

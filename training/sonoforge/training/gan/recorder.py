@@ -279,7 +279,7 @@ def _log_metrics(reference: ticks.MetricReference) -> None:
 def _summary(row: Row) -> str:
     parts = [
         f"{row['kimg']:.1f} kimg",
-        f"D {row['discriminator_loss']:.2f} G {row['generator_loss']:.2f}",
+        " ".join(f"{name[0].upper()} {row[name]:.2f}" for name in ("discriminator_loss", "generator_loss") if name in row),
         f"diversity {row['diversity']:.2f} distance {row['distance']:.3f}",
     ]
     parts += [f"{name} {row[name]:.3g}" for name in ("kid", "strength", "k", "convergence") if name in row]

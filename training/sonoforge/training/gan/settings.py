@@ -155,7 +155,7 @@ def make_plan(settings: GanSettings, images: int) -> Plan:
         raise SonoforgeError(f"{given[0]} cannot be combined with {given[1]}")
     if batch < 2:
         raise SonoforgeError(f"batch must be at least 2, for batch normalisation, not {batch}")
-    shown = batch * recipe.n_critic
+    shown = batch * max(1, recipe.n_critic)
     if settings.steps is not None:
         steps = settings.steps
     elif settings.kimg is not None:

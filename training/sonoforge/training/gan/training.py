@@ -107,7 +107,7 @@ class Training:
     @property
     def images_per_step(self) -> int:
         """Real images shown in one step."""
-        return self.plan.batch * self.recipe.n_critic
+        return self.plan.batch * max(1, self.recipe.n_critic)
 
     @property
     def seen(self) -> Seen | None:
@@ -247,11 +247,12 @@ def options_of_generator(images: TrainingSet, recipe: Recipe, plan: Plan) -> Map
                 f"conditioning: {recipe.conditioning} requires images of several classes; leave class_name out, or use "
                 "conditioning none"
             )
-    structures = images.pixels.shape[3] - images.image_channels
+    channels = images.pixels.shape[3]
+    structures = channels - images.image_channels
     return {
         "image_size": plan.image_size,
-        "channels": images.image_channels + structures,
-        "latent_size": recipe.latent_size,
+        "channels": channels,
+        "latent_size": recipe.latent_size or channels * plan.image_size**2,
         "classes": classes,
         **({"structures": structures, "maps": min(len(images), MOST_MAPS)} if recipe.draws_into_maps else {}),
         **find_architecture(recipe.architecture).batch_options(plan.batch),
