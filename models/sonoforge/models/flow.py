@@ -3,20 +3,27 @@
 Lipman, Chen, Ben-Hamu, Nickel, Le, "Flow Matching for Generative Modeling", ICLR 2023, with the straight paths of Liu,
 Gong, Liu, "Flow Straight and Fast", ICLR 2023: x_t = (1 - t) x_0 + t x_1 from noise x_0 to an image x_1, whose velocity
 is x_1 - x_0.  The U-Net is that of Dhariwal, Nichol, "Diffusion Models Beat GANs on Image Synthesis", NeurIPS 2021, in
-small: residual blocks that time and class steer by scale and shift, self-attention at 16 x 16 and below.
+small: residual blocks that time and class steer by scale and shift, self-attention at 8 x 8 and below.
 """
-
-import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, scaled_dot_product_attention, silu
+from torch.nn.functional import (
+    avg_pool2d,
+    interpolate,
+    pixel_shuffle,
+    pixel_unshuffle,
+    scaled_dot_product_attention,
+    silu,
+)
 
-from sonoforge.models import layers as parts
+from sonoforge.models.layers import Architecture, draw_weights
 
-WIDTH = 32  # channels at full side
-STEPS = 20  # of the sampler
-ATTENDED = 16  # largest side with self-attention
+WIDTH = 32  # channels of the largest maps
+SIDE = 32  # of the largest maps
+MULTIPLES = (1, 2, 2, 2)  # of the width, at the largest maps and after each halving
+STEPS = 20  # evaluations of the sampler: two for each step
+ATTENDED = 8  # largest side with self-attention
 _GROUPS = 8
 _FREQUENCIES = 64  # of the time's embedding
 
@@ -27,17 +34,15 @@ class _Block(nn.Module):
     def __init__(self, inputs: int, outputs: int, condition: int, *, attended: bool) -> None:
         super().__init__()
         self.norms = nn.ModuleList([nn.GroupNorm(_GROUPS, inputs), nn.GroupNorm(_GROUPS, outputs)])
-        self.convolutions = nn.ModuleList([
-            nn.Conv2d(inputs, outputs, 3, padding=1), nn.Conv2d(outputs, outputs, 3, padding=1),
-        ])  # fmt: skip
+        self.first, self.last = (nn.Conv2d(width, outputs, 3, padding=1) for width in (inputs, outputs))
         self.steer = nn.Linear(condition, 2 * outputs)
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
         self.attention = _Attention(outputs) if attended else nn.Identity()
 
     def forward(self, maps: Tensor, condition: Tensor) -> Tensor:
         scale, shift = self.steer(condition)[..., None, None].chunk(2, dim=1)
-        hidden = self.convolutions[0](silu(self.norms[0](maps)))
-        hidden = self.convolutions[1](silu(self.norms[1](hidden) * (1 + scale) + shift))
+        hidden = self.first(silu(self.norms[0](maps)))
+        hidden = self.last(silu(self.norms[1](hidden) * (1 + scale) + shift))
         result: Tensor = self.attention(self.skip(maps) + hidden)
         return result
 
@@ -60,70 +65,99 @@ class _Attention(nn.Module):
 class Generator(nn.Module):
     """Map noise of the image's size, as a latent vector, and a class to an image, by `STEPS` steps of the sampler.
 
+    Masks are further channels with a time of their own (Bao et al., "One Transformer Fits All Distributions", ICML
+    2023): the one network draws images with their masks, images alone, and images into given masks.
+
     Args:
-        image_size: Side in pixels, S; a multiple of 8.
-        channels: C.
+        image_size: Side in pixels, S; a multiple of ``side``, or below it of 8.
+        channels: C, image and masks together.
         latent_size: C x S x S.
         classes: 0 for none.
-        width: Channels at full side; 2, 3 and 4 times as many at the halved ones.
+        masks: K, the last of the C channels.
+        width: Channels of the largest maps; the halved ones have `MULTIPLES` of it.
+        side: Of the largest maps, a multiple of 8. Each of their places holds a square of pixels, as in "Simple
+            Diffusion" (Hoogeboom, Heek, Salimans, ICML 2023, section 3.2).
 
     Raises:
-        ValueError: The side is no multiple of 8, or the latent size is another.
+        ValueError: The side or the latent size does not fit.
     """
 
     latent_distribution = "normal"
 
-    def __init__(self, image_size: int, channels: int, latent_size: int, classes: int = 0, width: int = WIDTH) -> None:
+    def __init__(
+        self, image_size: int, channels: int, latent_size: int, classes: int = 0, masks: int = 0,
+        width: int = WIDTH, side: int = SIDE,
+    ) -> None:  # fmt: skip
         super().__init__()
-        if image_size % 8:
-            raise ValueError(f"image_size: {image_size} is not a multiple of 8")
+        side = min(side, image_size)
+        if side % 8 or image_size % side:
+            raise ValueError(f"image_size: {image_size} is not a multiple of {side if side % 8 == 0 else 8}")
         if latent_size != channels * image_size**2:
-            raise ValueError(f"latent_size: must be {channels * image_size**2}, a number for each pixel, not {latent_size}")
+            raise ValueError(f"latent_size: {latent_size} is not {channels * image_size**2}, one number for each pixel")
         self.shape, self.latent_size, self.classes = (channels, image_size, image_size), latent_size, classes
-        condition = 4 * width
-        self.time = nn.Sequential(nn.Linear(2 * _FREQUENCIES, condition), nn.SiLU(), nn.Linear(condition, condition))
+        self.masks, self.patch, condition = masks, image_size // side, 4 * width
+        pixels = channels * self.patch**2
+        times = 2 * _FREQUENCIES * (2 if masks else 1)
+        self.time = nn.Sequential(nn.Linear(times, condition), nn.SiLU(), nn.Linear(condition, condition))
         self.embedding = nn.Embedding(classes, condition) if classes else None
-        widths = [width, 2 * width, 3 * width, 4 * width]
-        sides = [image_size // 2**halvings for halvings in range(len(widths))]
-        self.first = nn.Conv2d(channels, width, 3, padding=1)
+        widths = [width * share for share in MULTIPLES]
+        sides = [side // 2**halvings for halvings in range(len(widths))]
+        self.first = nn.Conv2d(pixels, width, 3, padding=1)
         down = zip([width, *widths], widths, sides, strict=False)
         self.down = nn.ModuleList([_Block(a, b, condition, attended=side <= ATTENDED) for a, b, side in down])
         self.middle = _Block(widths[-1], widths[-1], condition, attended=True)
-        up = zip([*widths[::-1]], [*widths[-2::-1], width], sides[::-1], strict=True)
+        up = zip(widths[::-1], [*widths[-2::-1], width], sides[::-1], strict=True)
         self.up = nn.ModuleList([_Block(2 * a, b, condition, attended=side <= ATTENDED) for a, b, side in up])
-        self.norm, self.last = nn.GroupNorm(_GROUPS, width), nn.Conv2d(width, channels, 3, padding=1)
+        self.norm, self.last = nn.GroupNorm(_GROUPS, width), nn.Conv2d(width, pixels, 3, padding=1)
 
     def velocity(self, images: Tensor, times: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return the velocity (N, C, S, S) at noisy images and times (N,) in [0, 1], of labels (N,) if conditional."""
-        frequencies = torch.exp(torch.linspace(0, math.log(1000), _FREQUENCIES, device=images.device))
-        angles = times[:, None] * frequencies
+        """Return the velocity (N, C, S, S) at noisy images, with labels (N,) if conditional.
+
+        Times are in [0, 1]: (N, 1), or (N, 2) of image and masks.
+        """
+        angles = (times[..., None] * torch.logspace(0, 3, _FREQUENCIES, device=images.device)).flatten(1)
         condition = self.time(torch.cat([angles.cos(), angles.sin()], 1))
         if self.embedding is not None:
             if labels is None:
                 raise ValueError(f"labels: the network is conditional; give (N,) int64 below {self.classes}")
             condition = condition + self.embedding(labels)
-        condition, maps, kept = silu(condition), self.first(images), []
+        condition, maps, kept = silu(condition), self.first(pixel_unshuffle(images, self.patch)), []
         for number, block in enumerate(self.down):
-            maps = block(maps if number == 0 else nn.functional.avg_pool2d(maps, 2), condition)
+            maps = block(maps if number == 0 else avg_pool2d(maps, 2), condition)
             kept.append(maps)
         maps = self.middle(maps, condition)
         for number, block in enumerate(self.up):
-            maps = block(torch.cat([maps if number == 0 else interpolate(maps, scale_factor=2), kept.pop()], 1), condition)
-        velocity: Tensor = self.last(silu(self.norm(maps)))
+            maps = maps if number == 0 else interpolate(maps, scale_factor=2)
+            maps = block(torch.cat([maps, kept.pop()], 1), condition)
+        velocity: Tensor = pixel_shuffle(self.last(silu(self.norm(maps))), self.patch)
         return velocity
 
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Follow the velocity from normal latents (N, Z), and labels (N,) int64, to images (N, C, S, S) in [-1, 1].
+    def forward(self, latents: Tensor, labels: Tensor | None = None, maps: Tensor | None = None) -> Tensor:
+        """Follow the velocity from normal latents (N, Z) to images (N, C, S, S) in [-1, 1].
 
-        Each step is Heun's but the last, which is Euler's (Karras et al., NeurIPS 2022, algorithm 1).
+        Each step is Heun's (Karras et al., NeurIPS 2022, algorithm 1).
+
+        Args:
+            latents: (N, Z).
+            labels: (N,) int64 of a conditional network.
+            maps: Masks to draw into, (N, K, S, S) in [-1, 1]; without them masks are drawn, too.
         """
-        images = latents.unflatten(1, self.shape)
+        images, image = latents.unflatten(1, self.shape), self.shape[0] - self.masks
+        if maps is not None:
+            images = torch.cat([images[:, :image], maps], 1)
         for step in range(STEPS // 2):
-            begin, end = (torch.full_like(images[:, 0, 0, 0], 2 * at / STEPS) for at in (step, step + 1))
-            slope = self.velocity(images, begin, labels)
-            ahead = self.velocity(images + (end - begin)[:, None, None, None] * slope, end, labels)
-            images = images + (end - begin)[:, None, None, None] * (slope + ahead) / 2
-        return images.clamp(-1, 1)
+            slopes, ahead = [], images
+            for at in (step, step + 1):
+                times = torch.full((len(images), 2 if self.masks else 1), 2 * at / STEPS, device=images.device)
+                if maps is not None:
+                    times[:, 1] = 1
+                slopes.append(self.velocity(ahead, times, labels))
+                ahead = images + 2 / STEPS * slopes[0]
+            images = images + (slopes[0] + slopes[1]) / STEPS
+            if maps is not None:
+                images = torch.cat([images[:, :image], maps], 1)
+        drawn: Tensor = images.clamp(-1, 1)
+        return drawn
 
 
 class NoDiscriminator(nn.Module):
@@ -135,20 +169,18 @@ class NoDiscriminator(nn.Module):
         self.none = nn.Parameter(torch.zeros(0))
 
 
-@torch.no_grad()
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """Draw the weights as torch does (He et al. 2015), those of the last layers of blocks 0."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            bound = 1 / math.sqrt(module.weight[0].numel())
-            for own in (module.weight, module.bias):
-                own.uniform_(-bound, bound, generator=generator)
-        elif isinstance(module, nn.Embedding):
-            module.weight.normal_(generator=generator)
-    if isinstance(network, Generator):
-        for last in (network.last, *(own.convolutions[1] for own in network.modules() if isinstance(own, _Block))):
-            last.weight.zero_()
-            last.bias.zero_()
+    """Draw He's normal weights; 0 for the last layer and what steers and ends each block, which begin as identities."""
+    if not isinstance(network, Generator):
+        return
+    draw_weights(network, generator, lambda weight: nn.init.kaiming_normal_(weight, generator=generator))
+    for block in network.modules():
+        if isinstance(block, _Block):
+            nn.init.zeros_(block.last.weight)
+            nn.init.zeros_(block.steer.weight)
+    nn.init.zeros_(network.last.weight)
 
 
-ARCHITECTURES = {"flow": parts.Architecture(Generator, NoDiscriminator, initialise)}
+ARCHITECTURES = {
+    "flow": Architecture(Generator, NoDiscriminator, initialise, velocity=True, needs=("flow matching",)),
+}

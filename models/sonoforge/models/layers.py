@@ -95,6 +95,7 @@ class Architecture(NamedTuple):
     batch_options: Callable[[int], dict[str, float]] = lambda images: {}
     free_hidden: tuple[str, ...] = ()  # which of `activation` and `norm` both networks let a user change
     reconstruction: bool = False  # whether the discriminator's scores are reconstruction errors
+    velocity: bool = False  # whether the generator learns a velocity (`flow`), and the discriminator does nothing
     cells: bool = False  # whether either network has a `cell`, which is a code
     projected: bool = False  # whether the discriminator sees images through a frozen feature network
     needs: tuple[str, ...] = ()  # of the discriminator: names in `settings.NEEDS` of the training

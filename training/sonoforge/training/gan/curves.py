@@ -44,7 +44,8 @@ def draw_curves(rows: Sequence[Row], best_step: int | None) -> Figure:
                 axis.set(ylabel="diversity", ylim=(0, None))
             elif name == "losses":
                 for network in ("discriminator", "generator"):
-                    axis.plot(_column(rows, "kimg"), _column(rows, f"{network}_loss"), label=network)
+                    if f"{network}_loss" in rows[0]:
+                        axis.plot(_column(rows, "kimg"), _column(rows, f"{network}_loss"), label=network)
                 axis.set_ylabel("loss")
             else:
                 _draw_distance(axis, rows, name)

@@ -114,12 +114,12 @@ def train_step(state: TrainingState, training: Training, real: DeviceImages, ste
 
     if own_code.is_own(recipe.architecture):  # whose layers may draw random numbers, as dropout does
         torch.manual_seed(derive_seed(state.seed, "own networks", step))
-    scalars: Scalars = {} if recipe.n_critic else update_flow(state, draw_batch(state, real, step))
-    # The discriminator's turns, then the generator's, against the images of the last turn.
-    for turn in range(recipe.n_critic):
-        batch = draw_batch(state, real, step * recipe.n_critic + turn)
-        fake, scalars = update_discriminator(state, batch, keep=turn == recipe.n_critic - 1)
-    if recipe.n_critic:
+    if state.loss.velocity:
+        scalars = update_velocity(state, draw_batch(state, real, step))
+    else:  # the discriminator's turns, then the generator's, against the images of the last turn
+        for turn in range(recipe.n_critic):
+            batch = draw_batch(state, real, step * recipe.n_critic + turn)
+            fake, scalars = update_discriminator(state, batch, keep=turn == recipe.n_critic - 1)
         scalars |= update_generator(state, batch, fake, step)
 
     decay = ema_decay(plan.batch, step * plan.batch, recipe.ema_half_life)
@@ -257,24 +257,32 @@ def update_discriminator(state: TrainingState, own: Batch, *, keep: bool) -> tup
     return fake, totals
 
 
-def update_flow(state: TrainingState, own: Batch) -> Scalars:
-    """Step a network that learns the velocity from noise to images once (Lipman 2023, equation 9).
+def update_velocity(state: TrainingState, own: Batch) -> Scalars:
+    """Step a network that learns the velocity from noise to images once (Lipman 2023, equation 23).
 
-    The batch's latents are its noise; times follow a logistic normal distribution (Esser 2024, section 3.1).
+    The batch's latents are its noise; times follow a logistic normal distribution (Esser 2024, section 3.1).  Of the
+    masks, a third each is given, as at time 1; pure noise, as at 0; and learned together with the images.
 
     Returns:
         ``generator_loss``, the mean squared error of the velocity.
     """
     _start_chance(state, own)
     state.generator_optimiser.zero_grad()
-    real, strength = own.real, _strength(state)
-    real = _seen(state, real, strength, own.chance)
-    noise = own.latents.view_as(real)
-    times = torch.randn(len(real), generator=own.chance, device=state.device).sigmoid()
-    at = times[:, None, None, None]
+    noise, masks = own.latents.view_as(own.real), own.real.shape[1] - state.image_channels
+    times = torch.randn(len(noise), 1, generator=own.chance, device=state.device).sigmoid()
+    learned = torch.ones_like(times)
+    if masks:
+        part = torch.rand(len(noise), 1, generator=own.chance, device=state.device)
+        of_masks = torch.where(part < 1 / 3, 1.0, torch.where(part < 2 / 3, 0.0, times))
+        times, learned = torch.cat([times, of_masks], 1), torch.cat([learned, (part >= 2 / 3).float()], 1)
+    channels = torch.tensor([state.image_channels, masks][: times.shape[1]], device=state.device)
+    at, weight = (each.repeat_interleave(channels, 1)[..., None, None] for each in (times, learned))
     with state.autocast():
-        found = state.generator.velocity((1 - at) * noise + at * real, times, own.labels)  # type: ignore[operator]
-    totals = _differentiate(state, "generator", (found.float() - (real - noise)).square().mean(), {}, own)
+        found = state.generator.velocity((1 - at) * noise + at * own.real, times, own.labels)  # type: ignore[operator]
+    errors = weight * (found.float() - (own.real - noise)).square()
+    errors = errors / weight.mean(0, keepdim=True).clamp(min=1 / len(noise))
+    loss = state.loss.generator(errors, state.carried["loss"])
+    totals = _differentiate(state, "generator", loss, {}, own)
     _step(state, state.generator_optimiser)
     return totals
 

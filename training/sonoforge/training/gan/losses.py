@@ -29,6 +29,7 @@ class Loss(NamedTuple):
     update: Callable[[Tensor, Tensor, State], dict[str, Tensor]] | None = None
     signed: bool = True  # whether 0 is the boundary between generated and real, which ADA's heuristic needs
     reconstruction: bool = False  # whether the scores are reconstruction errors
+    velocity: bool = False  # whether the generator's takes squared errors of a velocity; nothing is scored
     needs: tuple[str, ...] = ()  # names in `settings.NEEDS`
 
 
@@ -79,6 +80,14 @@ LOSSES: dict[str, Loss] = {
         signed=False,
         reconstruction=True,
         needs=("reconstruction errors",),
+    ),
+    # Lipman et al., "Flow Matching for Generative Modeling", ICLR 2023, equation 23.
+    "flow-matching": Loss(
+        lambda real, fake, _: (real - fake).square().mean(),
+        lambda errors, _: errors.mean(),
+        signed=False,
+        velocity=True,
+        needs=("velocity",),
     ),
 }
 

@@ -141,7 +141,7 @@ def _offer(settings: GanSettings, images: TrainingSet, pretrained: Pretrained) -
     seen = None if pretrained.features is None else Seen(pretrained.features, images.image_channels)
     networks = outline_networks(recipe, options_of_generator(images, recipe, plan), seen)
     weights = sum(weight.numel() for network in networks for weight in network.parameters())
-    shown = plan.batch * max(1, recipe.n_critic)
+    shown = plan.batch * recipe.n_critic
     return Offer(settings, shown, weights * shown * plan.image_size**2)
 
 

@@ -7,7 +7,7 @@ from sonoforge.training.gan.recipes import OPTIMISERS, RECIPES, SCHEDULES, give_
 
 # Of `losses.LOSSES`, `augmentations.AUGMENTATIONS`, `losses.CONDITIONINGS`, `layers.ACTIVATIONS` and
 # `layers.NORMS`, which need torch.
-LOSS_NAMES = ("bce", "least-squares", "wasserstein", "hinge", "boundary-seeking", "began")
+LOSS_NAMES = ("bce", "least-squares", "wasserstein", "hinge", "boundary-seeking", "began", "flow-matching")
 AUGMENTATION_NAMES = (
     "none",
     "diffaugment",

@@ -276,10 +276,13 @@ def _log_metrics(reference: ticks.MetricReference) -> None:
     )  # fmt: skip
 
 
+_LOSSES = ("discriminator", "generator")
+
+
 def _summary(row: Row) -> str:
     parts = [
         f"{row['kimg']:.1f} kimg",
-        " ".join(f"{name[0].upper()} {row[name]:.2f}" for name in ("discriminator_loss", "generator_loss") if name in row),
+        " ".join(f"{name[0].upper()} {row[f'{name}_loss']:.2f}" for name in _LOSSES if f"{name}_loss" in row),
         f"diversity {row['diversity']:.2f} distance {row['distance']:.3f}",
     ]
     parts += [f"{name} {row[name]:.3g}" for name in ("kid", "strength", "k", "convergence") if name in row]

@@ -155,7 +155,7 @@ def make_plan(settings: GanSettings, images: int) -> Plan:
         raise SonoforgeError(f"{given[0]} cannot be combined with {given[1]}")
     if batch < 2:
         raise SonoforgeError(f"batch must be at least 2, for batch normalisation, not {batch}")
-    shown = batch * max(1, recipe.n_critic)
+    shown = batch * recipe.n_critic
     if settings.steps is not None:
         steps = settings.steps
     elif settings.kimg is not None:
@@ -180,6 +180,9 @@ _MET: dict[str, Callable[[Recipe, GanSettings], bool]] = {
     "feature network": lambda _, settings: bool(settings.features),
     "free activation": lambda recipe, _: "activation" in find_architecture(recipe.architecture).free_hidden,
     "free norm": lambda recipe, _: "norm" in find_architecture(recipe.architecture).free_hidden,
+    "velocity": lambda recipe, _: find_architecture(recipe.architecture).velocity,
+    "flow matching": lambda recipe, _: find_loss(recipe.loss).velocity,
+    "discriminator": lambda recipe, _: not find_architecture(recipe.architecture).velocity,
     "cells": lambda recipe, _: find_architecture(recipe.architecture).cells,
     "one step": lambda recipe, _: all(
         own.interval == 1 and REGULARISERS[name].after_step is None for name, own in recipe.regularisers.items()
@@ -189,7 +192,7 @@ _MET: dict[str, Callable[[Recipe, GanSettings], bool]] = {
 # What an option needs where it is given.
 _OPTION_NEEDS = {
     "activation": "free activation", "norm": "free norm", "generator_cell": "cells", "discriminator_cell": "cells",
-    "beta1": "adam",
+    "beta1": "adam", "n_critic": "discriminator", "discriminator_learning_rate": "discriminator",
 }  # fmt: skip
 
 
@@ -199,15 +202,16 @@ def _check_needs(recipe: Recipe, settings: GanSettings) -> None:
     check_known("schedule", recipe.schedule, SCHEDULES)
     for name in recipe.regularisers:
         check_known("regulariser", name, REGULARISERS)
+    own_augmentation = {recipe.augmentation} - {"none"}
     parts: list[tuple[str, object, tuple[str, ...]]] = [
         *((name, getattr(settings, name), (need,)) for name, need in _OPTION_NEEDS.items()),
         ("recipe", settings.recipe, discriminator_of(recipe).needs),
         ("recipe", settings.recipe, ("masks",) if recipe.draws_into_maps else ()),
-        ("perceptual_weight", recipe.perceptual_weight, ("feature network",) if recipe.perceptual_weight else ()),
+        ("perceptual_weight", recipe.perceptual_weight or None, ("discriminator", "feature network")),
         ("loss", recipe.loss, find_loss(recipe.loss).needs),
-        ("simultaneous", recipe.simultaneous or None, ("one step",)),
-        ("augmentation", recipe.augmentation, AUGMENTATIONS[recipe.augmentation].needs),
-        *(("regularisers", name, REGULARISERS[name].needs) for name in recipe.regularisers),
+        ("simultaneous", recipe.simultaneous or None, ("discriminator", "one step")),
+        *(("augmentation", name, ("discriminator", *AUGMENTATIONS[name].needs)) for name in own_augmentation),
+        *(("regularisers", name, ("discriminator", *REGULARISERS[name].needs)) for name in recipe.regularisers),
     ]
     for name, value, needs in parts:
         for key in needs if value is not None else ():

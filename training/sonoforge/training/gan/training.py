@@ -107,7 +107,7 @@ class Training:
     @property
     def images_per_step(self) -> int:
         """Real images shown in one step."""
-        return self.plan.batch * max(1, self.recipe.n_critic)
+        return self.plan.batch * self.recipe.n_critic
 
     @property
     def seen(self) -> Seen | None:
@@ -254,6 +254,7 @@ def options_of_generator(images: TrainingSet, recipe: Recipe, plan: Plan) -> Map
         "channels": channels,
         "latent_size": recipe.latent_size or channels * plan.image_size**2,
         "classes": classes,
+        **({"masks": structures} if find_architecture(recipe.architecture).velocity and structures else {}),
         **({"structures": structures, "maps": min(len(images), MOST_MAPS)} if recipe.draws_into_maps else {}),
         **find_architecture(recipe.architecture).batch_options(plan.batch),
         **recipe.generator,
