@@ -31,7 +31,7 @@ STYLED = ("stylegan1", "stylegan2", "stylegan3-t", "stylegan3-r")
 
 
 def test_there_is_a_case_of_every_architecture() -> None:
-    assert {tiny.architecture for tiny in NETWORKS.values()} == ARCHITECTURES.keys()
+    assert {tiny.architecture for tiny in NETWORKS.values()} == ARCHITECTURES.keys() - {"flow"}, "see test_flow"
 
 
 @pytest.mark.parametrize("size", corners(IMAGE_SIZES, 32, 224))

@@ -17,7 +17,7 @@ from torch.nn.functional import (
     silu,
 )
 
-from sonoforge.models.layers import Architecture, draw_weights
+from sonoforge.models.layers import Architecture, check_conditioning, draw_weights
 
 WIDTH = 32  # channels of the largest maps
 SIDE = 32  # of the largest maps
@@ -56,8 +56,9 @@ class _Attention(nn.Module):
         self.mix, self.last = nn.Conv2d(width, 3 * width, 1), nn.Conv2d(width, width, 1)
 
     def forward(self, maps: Tensor) -> Tensor:
-        query, key, value = (part.flatten(2).transpose(1, 2) for part in self.mix(self.norm(maps)).chunk(3, dim=1))
-        seen = scaled_dot_product_attention(query, key, value).transpose(1, 2).unflatten(2, maps.shape[2:])
+        # (N, 1, H x W, C): exporters take heads only.
+        parts = (part.flatten(2).transpose(1, 2)[:, None] for part in self.mix(self.norm(maps)).chunk(3, dim=1))
+        seen = scaled_dot_product_attention(*parts)[:, 0].transpose(1, 2).unflatten(2, maps.shape[2:])
         result: Tensor = maps + self.last(seen)
         return result
 
@@ -92,8 +93,9 @@ class Generator(nn.Module):
         side = min(side, image_size)
         if side % 8 or image_size % side:
             raise ValueError(f"image_size: {image_size} is not a multiple of {side if side % 8 == 0 else 8}")
-        if latent_size != channels * image_size**2:
-            raise ValueError(f"latent_size: {latent_size} is not {channels * image_size**2}, one number for each pixel")
+        own = channels * image_size**2
+        if latent_size != own:
+            raise ValueError(f"latent_size: {latent_size} is not {own}, one number for each pixel; leave it out")
         self.shape, self.latent_size, self.classes = (channels, image_size, image_size), latent_size, classes
         self.masks, self.patch, condition = masks, image_size // side, 4 * width
         pixels = channels * self.patch**2
@@ -113,10 +115,10 @@ class Generator(nn.Module):
     def velocity(self, images: Tensor, times: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the velocity (N, C, S, S) at noisy images, with labels (N,) if conditional.
 
-        Times are in [0, 1]: (N, 1), or (N, 2) of image and masks.
+        Times are in [0, 1]: (N, 1), or (N, 2) of image and masks; one row may be for all.
         """
         angles = (times[..., None] * torch.logspace(0, 3, _FREQUENCIES, device=images.device)).flatten(1)
-        condition = self.time(torch.cat([angles.cos(), angles.sin()], 1))
+        condition = self.time(torch.cat([angles.cos(), angles.sin()], 1).to(images.dtype))
         if self.embedding is not None:
             if labels is None:
                 raise ValueError(f"labels: the network is conditional; give (N,) int64 below {self.classes}")
@@ -148,7 +150,7 @@ class Generator(nn.Module):
         for step in range(STEPS // 2):
             slopes, ahead = [], images
             for at in (step, step + 1):
-                times = torch.full((len(images), 2 if self.masks else 1), 2 * at / STEPS, device=images.device)
+                times = torch.full((1, 2 if self.masks else 1), 2 * at / STEPS, device=images.device)
                 if maps is not None:
                     times[:, 1] = 1
                 slopes.append(self.velocity(ahead, times, labels))
@@ -163,9 +165,10 @@ class Generator(nn.Module):
 class NoDiscriminator(nn.Module):
     """Stand where a GAN has its discriminator: flow matching has none, and this one has no weights."""
 
-    def __init__(self, image_size: int, channels: int, classes: int = 0, conditioning: str = "none") -> None:
+    def __init__(self, classes: int = 0, conditioning: str = "none", **options: object) -> None:
         super().__init__()
-        del image_size, channels, classes, conditioning
+        check_conditioning(conditioning, classes, ("none", "projection"))  # there is one way, of the U-Net
+        del options
         self.none = nn.Parameter(torch.zeros(0))
 
 

@@ -45,6 +45,7 @@ def test_each_recipe_is_searched_for_what_it_has() -> None:
     assert names("dgan-wp-tl-bce") == [*both, "norm", "width", "perceptual-weight"]
     assert names("stylegan2") == [*both, "width", "r1", "path-length"]
     assert names("dcgan-thesis") == [*both, "norm"], "its networks have one width"
+    assert names("flow") == [*both[:2], *both[3:]], "it has no discriminator"
 
 
 def test_what_is_given_is_not_searched() -> None:

@@ -101,6 +101,26 @@ def test_regularisers_are_read_from_text() -> None:
         ({"recipe": "wgan", "beta1": 0.5}, "beta1 cannot be 0.5 with the optimiser rmsprop"),
         ({"recipe": "stylegan2", "norm": "batch-renorm"}, "norm cannot be 'batch-renorm' with the stylegan2 networks"),
         ({"recipe": "dcgan", "norm": "layer"}, "norm: 'layer' is not one of batch, batch-renorm, none"),
+        (
+            {"recipe": "flow", "regularisers": "r1=1"},
+            "regularisers cannot be 'r1' with the recipe flow, which",
+        ),
+        (
+            {"recipe": "flow", "augmentation": "diffaugment"},
+            "augmentation cannot be 'diffaugment' with the recipe",
+        ),
+        (
+            {"recipe": "flow", "perceptual_weight": 1.0, "features": "vgg16"},
+            "perceptual_weight cannot be 1.0 with",
+        ),
+        ({"recipe": "flow", "n_critic": 2}, "n_critic cannot be 2 with the recipe flow"),
+        ({"recipe": "flow", "simultaneous": True}, "simultaneous cannot be True with the recipe flow"),
+        ({"recipe": "flow", "discriminator_learning_rate": 1e-3}, "discriminator_learning_rate cannot be 0.001 with "),
+        ({"recipe": "flow", "loss": "bce"}, "recipe cannot be 'flow' with the loss bce, which takes scores"),
+        (
+            {"recipe": "dcgan", "loss": "flow-matching"},
+            "with the dcgan networks, which learn no velocity; choose rec",
+        ),
         ({"recipe": "dcgan-thesi"}, "did you mean dcgan-thesis"),
         ({"recipe": "dcgan", "epochs": 1.0, "steps": 3}, "epochs cannot be combined with steps"),
         ({"recipe": "dcgan", "batch": 1}, "batch must be at least 2"),

@@ -30,6 +30,7 @@ class Parameter(NamedTuple):
     whole: bool = False  # whether the values are whole numbers
     of_own: bool = False  # whether low and high are multiples of the recipe's own number
     losses: tuple[str, ...] = ()  # the only losses of recipes that have it; empty: any
+    not_losses: tuple[str, ...] = ()  # the losses of recipes that lack it
     architectures: tuple[str, ...] = ()  # likewise
     optimiser: str = ""  # the only optimiser that has it; empty: any
 
@@ -42,6 +43,7 @@ class Parameter(NamedTuple):
         """Whether the recipe allows another value."""
         return (
             recipe.loss in (self.losses or (recipe.loss,))
+            and recipe.loss not in self.not_losses
             and recipe.architecture in (self.architectures or (recipe.architecture,))
             and (not self.of_own or own_number(self.name, recipe) > 0)
         )
@@ -50,7 +52,7 @@ class Parameter(NamedTuple):
 REGULARISERS = "regularisers"
 REGULARISER_NAMES = ("gradient-penalty", "weight-clipping", "r1", "path-length", "orthogonal")
 _ROWS: list[dict[str, Any]] = json.loads(Path(__file__).with_name("parameters.json").read_text(encoding="utf-8"))
-_LISTS = ("choices", "losses", "architectures")
+_LISTS = ("choices", "losses", "not_losses", "architectures")
 PARAMETERS = tuple(Parameter(**row | {key: tuple(row.get(key, ())) for key in _LISTS}) for row in _ROWS)
 NAMES = tuple(dict.fromkeys(parameter.name for parameter in PARAMETERS))
 

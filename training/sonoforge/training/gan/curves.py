@@ -29,7 +29,7 @@ def draw_curves(rows: Sequence[Row], best_step: int | None) -> Figure:
     """Draw a training run's figures over thousands of real images shown, one panel each.
 
     These are KID with a band of one standard error and FID, if measured; then diversity, with the floor that the best
-    checkpoint must reach, and both losses.
+    checkpoint must reach, and the losses.
     """
     panels = [*[name for name in ("kid", "fid") if any(name in row for row in rows)], "diversity", "losses"]
     with mpl.rc_context({"font.size": 8}):
@@ -44,7 +44,7 @@ def draw_curves(rows: Sequence[Row], best_step: int | None) -> Figure:
                 axis.set(ylabel="diversity", ylim=(0, None))
             elif name == "losses":
                 for network in ("discriminator", "generator"):
-                    if f"{network}_loss" in rows[0]:
+                    if f"{network}_loss" in rows[0]:  # flow matching has no discriminator
                         axis.plot(_column(rows, "kimg"), _column(rows, f"{network}_loss"), label=network)
                 axis.set_ylabel("loss")
             else:

@@ -181,10 +181,10 @@ def _log_training(training: Training) -> None:
     count, height, width, channels = training.images.pixels.shape
     turns = f"{recipe.n_critic} x " if recipe.n_critic > 1 else ""
     log.info(
-        "training %s on %d images at %dx%dx%d: %d steps of %s%d images (%.3g epochs), learning rates %g and %g",
+        "training %s on %d images at %dx%dx%d: %d steps of %s%d images (%.3g epochs), learning rate %s",
         training.settings.recipe, count, height, width, channels, plan.steps, turns, plan.batch,
         plan.steps * training.images_per_step / count,
-        recipe.generator_optimiser.learning_rate, recipe.discriminator_optimiser.learning_rate,
+        " and ".join(f"{getattr(recipe, f'{name}_optimiser').learning_rate:g}" for name in training.learning),
     )  # fmt: skip
     projected = networks.discriminator_of(recipe).projected
     if own.features is None or not (projected or recipe.perceptual_weight):

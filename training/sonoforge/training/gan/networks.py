@@ -113,7 +113,7 @@ def _make(recipe: Recipe, options: Mapping[str, Any], seen: Seen | None) -> tupl
             ),
         )
     except (ValueError, TypeError) as error:
-        raise SonoforgeError(f"GAN training: the {recipe.architecture} networks: {error}") from error
+        raise SonoforgeError(f"the {recipe.architecture} networks: {error}") from error
 
 
 SCALES = 4  # Sauer et al. 2021, section 3.1

@@ -165,8 +165,7 @@ class Recorder(contextlib.ExitStack):
             "kimg": done * images / 1000,
             "epoch": round(done * images / len(self._training.images), 3),
             **scalars,
-            "discriminator_gradient": ticks.gradient_norm(state.discriminator),
-            "generator_gradient": ticks.gradient_norm(state.generator),
+            **{f"{name}_gradient": ticks.gradient_norm(state.of(name)[0]) for name in self._training.learning},
             **{name: float(value) for values in state.carried.values() for name, value in values.items()},
             **figures,
             "collapsed": judged and figures["diversity"] < COLLAPSE_FRACTION,
@@ -276,13 +275,12 @@ def _log_metrics(reference: ticks.MetricReference) -> None:
     )  # fmt: skip
 
 
-_LOSSES = ("discriminator", "generator")
-
-
 def _summary(row: Row) -> str:
     parts = [
         f"{row['kimg']:.1f} kimg",
-        " ".join(f"{name[0].upper()} {row[f'{name}_loss']:.2f}" for name in _LOSSES if f"{name}_loss" in row),
+        f"D {row['discriminator_loss']:.2f} G {row['generator_loss']:.2f}"
+        if "discriminator_loss" in row
+        else f"loss {row['generator_loss']:.3f}",
         f"diversity {row['diversity']:.2f} distance {row['distance']:.3f}",
     ]
     parts += [f"{name} {row[name]:.3g}" for name in ("kid", "strength", "k", "convergence") if name in row]

@@ -90,6 +90,8 @@ def transfer_weights(weights: StartingWeights, generator: nn.Module, discriminat
     pairs = (("generator", generator, weights.generator), ("discriminator", discriminator, weights.discriminator))
     for kind, network, theirs in pairs:
         own = network.state_dict()
+        if not any(value.numel() for value in own.values()):
+            continue  # flow matching has no discriminator
         fitting = _fitting(own, theirs)
         for name, value in fitting.items():
             own[name].copy_(value)

@@ -20,6 +20,7 @@ from sonoforge.training.devices import find_device
 from sonoforge.training.evaluation.features import Features, open_features
 from sonoforge.training.evaluation.spaces import PLAIN, Space, choose_space, network_space, open_space
 from sonoforge.training.gan import checkpoint as gan_checkpoint
+from sonoforge.training.gan.losses import find_loss
 from sonoforge.training.gan.networks import Seen, build_networks, find_architecture, outline_networks
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.own_networks import check_answers
@@ -103,6 +104,11 @@ class Training:
     def conditional(self) -> bool:
         """Whether the networks take labels."""
         return bool(self.options["classes"] > 0)
+
+    @property
+    def learning(self) -> tuple[str, ...]:
+        """The networks that learn, by name: without a discriminator only the generator."""
+        return ("generator",) if find_loss(self.recipe.loss).velocity else ("generator", "discriminator")
 
     @property
     def images_per_step(self) -> int:
