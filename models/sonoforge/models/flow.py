@@ -20,7 +20,9 @@ from torch.nn.functional import (
 from sonoforge.models.layers import Architecture, check_conditioning, draw_weights
 
 WIDTH = 32  # channels of the largest maps
-SIDE = 32  # of the largest maps
+# Of the largest maps, a multiple of 8.  Each of their places holds a square of pixels, as in "Simple Diffusion"
+# (Hoogeboom, Heek, Salimans, ICML 2023, section 3.2).
+SIDE = 32
 MULTIPLES = (1, 2, 2, 2)  # of the width, at the largest maps and after each halving
 STEPS = 20  # evaluations of the sampler: two for each step
 ATTENDED = 8  # largest side with self-attention
@@ -70,14 +72,12 @@ class Generator(nn.Module):
     2023): the one network draws images with their masks, images alone, and images into given masks.
 
     Args:
-        image_size: Side in pixels, S; a multiple of ``side``, or below it of 8.
+        image_size: Side in pixels, S; a multiple of `SIDE`, or below it of 8.
         channels: C, image and masks together.
         latent_size: C x S x S.
         classes: 0 for none.
         masks: K, the last of the C channels.
         width: Channels of the largest maps; the halved ones have `MULTIPLES` of it.
-        side: Of the largest maps, a multiple of 8. Each of their places holds a square of pixels, as in "Simple
-            Diffusion" (Hoogeboom, Heek, Salimans, ICML 2023, section 3.2).
 
     Raises:
         ValueError: The side or the latent size does not fit.
@@ -86,11 +86,10 @@ class Generator(nn.Module):
     latent_distribution = "normal"
 
     def __init__(
-        self, image_size: int, channels: int, latent_size: int, classes: int = 0, masks: int = 0,
-        width: int = WIDTH, side: int = SIDE,
-    ) -> None:  # fmt: skip
+        self, image_size: int, channels: int, latent_size: int, classes: int = 0, masks: int = 0, width: int = WIDTH
+    ) -> None:
         super().__init__()
-        side = min(side, image_size)
+        side = min(SIDE, image_size)
         if side % 8 or image_size % side:
             raise ValueError(f"image_size: {image_size} is not a multiple of {side if side % 8 == 0 else 8}")
         own = channels * image_size**2
