@@ -22,6 +22,7 @@ PLAIN: dict[str, dict[str, Any]] = {
     "spade": {"width": 4, "structures": 2, "maps": 5},
     "projected": {"width": 4},
     "projected:label-maps": {"width": 4, "structures": 2, "maps": 5},
+    "flow": {"width": 8},
 }
 STYLED: dict[str, dict[str, Any]] = {
     "stylegan1": {"mapping_layers": 2, "channel_base": 64},
@@ -35,7 +36,7 @@ def image_side(recipe: str) -> int:
     """Side of the images in pixels: the smallest at which every part of the network is there."""
     if recipe.startswith("projected"):
         return 64
-    return 16 if recipe in STYLED else 32
+    return 16 if recipe in (*STYLED, "flow") else 32
 
 
 def small_checkpoint(
@@ -59,6 +60,8 @@ def small_checkpoint(
         "classes": classes,
         **({"style_size": 8, "channel_max": 4, **STYLED[recipe]} if recipe in STYLED else PLAIN[recipe]),
     }
+    if recipe == "flow":
+        options |= {"latent_size": options["channels"] * options["image_size"] ** 2, "masks": masks}
     torch.manual_seed(1)
     generator = ARCHITECTURES[architecture].generator(**options)
     with torch.no_grad():
@@ -98,6 +101,7 @@ CASES = [
     ("stylegan2", 2, 0, ("onnx",)),
     ("spade", 0, 2, ("onnx",)),
     ("projected", 2, 1, ("onnx",)),
+    ("flow", 2, 1, ("onnx",)),
 ]
 
 # The other architectures, and a bundle of all formats.
@@ -109,6 +113,7 @@ SLOW_CASES = [
     ("biggan", 2, 0, ("onnx",)),
     ("ga-gan", 2, 0, ("onnx",)),
     ("projected:label-maps", 0, 2, ("onnx",)),
+    ("flow", 0, 0, ALL),
 ]
 
 

@@ -25,6 +25,7 @@ WIDTH = 32  # channels of the largest maps
 SIDE = 32
 MULTIPLES = (1, 2, 2, 2)  # of the width, at the largest maps and after each halving
 STEPS = 20  # evaluations of the sampler: two for each step
+TIMES = tuple(2 * step / STEPS for step in range(STEPS // 2))  # at which its steps begin
 ATTENDED = 8  # largest side with self-attention
 _GROUPS = 8
 _FREQUENCIES = 64  # of the time's embedding
@@ -136,29 +137,27 @@ class Generator(nn.Module):
     def forward(self, latents: Tensor, labels: Tensor | None = None, maps: Tensor | None = None) -> Tensor:
         """Follow the velocity from normal latents (N, Z) to images (N, C, S, S) in [-1, 1].
 
-        Each step is Heun's (Karras et al., NeurIPS 2022, algorithm 1).
-
         Args:
             latents: (N, Z).
             labels: (N,) int64 of a conditional network.
             maps: Masks to draw into, (N, K, S, S) in [-1, 1]; without them masks are drawn, too.
         """
-        images, image = latents.unflatten(1, self.shape), self.shape[0] - self.masks
+        images = latents.unflatten(1, self.shape)
         if maps is not None:
-            images = torch.cat([images[:, :image], maps], 1)
-        for step in range(STEPS // 2):
-            slopes, ahead = [], images
-            for at in (step, step + 1):
-                times = torch.full((1, 2 if self.masks else 1), 2 * at / STEPS, device=images.device)
-                if maps is not None:
-                    times[:, 1] = 1
-                slopes.append(self.velocity(ahead, times, labels))
-                ahead = images + 2 / STEPS * slopes[0]
-            images = images + (slopes[0] + slopes[1]) / STEPS
-            if maps is not None:
-                images = torch.cat([images[:, :image], maps], 1)
+            images = torch.cat([images[:, : -self.masks], maps], 1)
+        for time in TIMES:
+            images = self.step(images, torch.full((1,), time, device=images.device), labels, maps)
         drawn: Tensor = images.clamp(-1, 1)
         return drawn
+
+    def step(self, images: Tensor, time: Tensor, labels: Tensor | None = None, maps: Tensor | None = None) -> Tensor:
+        """Take a step of Heun (Karras et al., NeurIPS 2022, algorithm 1) from images at a time (1,)."""
+        slopes: list[Tensor] = []
+        for at in (time, time + 2 / STEPS):
+            of_masks = [at if maps is None else torch.ones_like(at)] if self.masks else []
+            slopes.append(self.velocity(images + 2 / STEPS * sum(slopes), torch.stack([at, *of_masks], 1), labels))
+        images = images + (slopes[0] + slopes[1]) / STEPS
+        return images if maps is None else torch.cat([images[:, : -self.masks], maps], 1)
 
 
 class NoDiscriminator(nn.Module):

@@ -154,6 +154,11 @@ class GanSampleConfig:
         help="other generators: truncation of the latents\nfewer artefacts and less variety",
         limits=(0.01, None),
     )
+    into: str = option(
+        "",
+        help="draw into the masks of this folder, in turn\nNAME_mask.png and so on, or any black-and-white pictures",
+        metavar="FOLDER",
+    )
     out: str = option(
         "",
         help="folder, .zip or .npz, or s3://bucket/folder\ndefault: generated/ in the run folder",

@@ -52,9 +52,13 @@ def test_the_file_answers_as_the_generator_does(exported: tuple[str, ExportedGen
     classes, channels = generator.classes, 1 + made.manifest["image"]["masks"]
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     shapes = {entry.name: entry.shape[1:] for entry in session.get_inputs()}
-    assert shapes == {"latents": [6], **({"psi": []} if styled else {}), **({"labels": []} if classes else {})}
+    assert shapes == {
+        "latents": [generator.latent_size],
+        **({"psi": []} if styled else {}),
+        **({"labels": []} if classes else {}),
+    }
     for count, psi in ((1, 0.0), (2, 1.0), (3, -1.0), (5, 0.4)):
-        latents = torch.randn(count, 6, generator=torch.Generator().manual_seed(count))
+        latents = torch.randn(count, generator.latent_size, generator=torch.Generator().manual_seed(count))
         labels = torch.arange(count) % classes if classes else None
         fed: dict[str, Any] = {"latents": latents.numpy(), **({"psi": np.array([psi], np.float32)} if styled else {})}
         if labels is not None:

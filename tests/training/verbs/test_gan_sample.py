@@ -222,6 +222,7 @@ def test_archives_come_from_a_bundle_too(bundle: Path, tmp_path: Path) -> None:
         ([], "give either RUN or --bundle"),
         (["--bundle", "BUNDLE", "--checkpoint", "best"], "--checkpoint cannot be combined"),
         (["--bundle", "BUNDLE", "--device", "cuda"], "--device cuda requires RUN"),
+        (["--bundle", "BUNDLE", "--into", "masks"], "--into requires RUN"),
         (["--bundle", "BUNDLE", "--psi", "0.5"], "--psi: this generator has no styles"),
         (["--bundle", "BUNDLE", "--class", "malignan"], "did you mean malignant"),
         (["--bundle", "nowhere"], "nowhere: no such bundle"),
@@ -235,3 +236,89 @@ def test_settings_that_a_bundle_does_not_take_are_refused(
     words = [places.get(word, word) for word in options]
     assert message in refused("gan", "sample", *words, *named, "--out", tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+# Into given masks.
+
+
+def _write_masks(folder: Path, names: list[str], side: int = 40) -> list[np.ndarray]:
+    """Write a bright rectangle of its own for each file; return them as (side, side) bool."""
+    shapes = []
+    for number, name in enumerate(names):
+        mask = np.zeros((side, side), np.uint8)
+        mask[4 + 2 * number : side // 2, 6 : side - 4 - 3 * number] = 255
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask).save(folder / name)
+        shapes.append(mask > 0)
+    return shapes
+
+
+@pytest.mark.parametrize(
+    ("recipe", "classes"), [("flow", 2), ("spade", 0), ("projected:label-maps", 0)], ids=["flow", "spade", "projected"]
+)
+def test_images_are_drawn_into_the_masks_of_a_folder_in_turn(tmp_path: Path, recipe: str, classes: int) -> None:
+    """Of two structures: 5 images into 3 pairs of masks, of which only the second half of each shows the other one."""
+    run, masks = tmp_path / "run", tmp_path / "masks"
+    side = 32
+    small_checkpoint(run, recipe, classes, masks=2, side=side)
+    first = _write_masks(masks, [f"b/{number} ü_mask_disc.png" for number in (2, 10, 1)])
+    for number, mask in zip((2, 10, 1), first, strict=True):
+        Image.fromarray(np.flipud(mask).astype(np.uint8) * 255).save(masks / f"b/{number} ü_mask_optic-cup.png")
+        Image.fromarray(np.full((40, 40), 90, np.uint8)).save(masks / f"b/{number} ü.png")  # the image itself
+    named = ("--class", "b") if classes else ()
+    command = ("gan", "sample", run, *named, "--into", masks, "--device", "cpu", "--seed", 3, "--out")
+    succeed(*command, tmp_path / "out", "--count", 5)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert (manifest["count"], manifest["into"], manifest["synthetic"]) == (5, "masks", True)
+    order = [first[2], first[0], first[1]]  # 1, 2, 10
+    for index, entry in enumerate(manifest["images"]):
+        one, other = (np.asarray(Image.open(tmp_path / "out" / file)) for file in entry["masks"])
+        expected = np.asarray(Image.fromarray(order[index % 3].astype(np.uint8) * 255).resize((side, side)))
+        assert np.mean((one > 0) != (expected > 127)) < 0.03 and np.array_equal(other, np.flipud(one))
+        image: Any = Image.open(tmp_path / "out" / entry["file"])
+        assert image.size == (side, side) and image.text["sonoforge:into"] == "masks"
+    pictures = [np.asarray(Image.open(tmp_path / "out" / entry["file"])) for entry in manifest["images"]]
+    assert not np.array_equal(pictures[0], pictures[3]), "another image of the same mask"
+    succeed(*command, tmp_path / "again", "--count", 1)
+    (again,) = (tmp_path / "again").glob("*-00000.png")
+    assert np.array_equal(np.asarray(Image.open(again)), pictures[0]), "image i depends on seed and i alone"
+
+
+def test_plain_pictures_are_masks_where_no_name_says_so(tmp_path: Path) -> None:
+    run, masks = tmp_path / "run", tmp_path / "masks"
+    small_checkpoint(run, "flow", 0, masks=1, side=16)
+    (shape,) = _write_masks(masks, ["a.png"], side=16)
+    succeed("gan", "sample", run, "--into", masks, "--count", 1, "--out", tmp_path / "out")
+    (mask,) = (tmp_path / "out").glob("*_mask.png")
+    assert np.array_equal(np.asarray(Image.open(mask)) > 0, shape)
+
+
+@pytest.mark.parametrize(
+    ("files", "structures", "message"),
+    [
+        ({}, 1, "contains no masks"),
+        ({"a_mask_heart.png": 255}, 2, "a_mask_heart.png: shows heart, not disc or optic-cup"),
+        ({"a_mask_heart.png": 255}, 1, "shows heart, not "),
+        ({"a_mask_disc.png": 255}, 2, "a: has no mask of optic-cup"),
+        ({"a_mask_disc.png": 255, "a_mask_optic-cup.png": 255}, 2, "masks of disc and optic-cup overlap"),
+        ({"a_mask.png": 1}, 1, "a_mask.png: its brightest level is 1, not 255"),
+        ({"a.png": None}, 1, "a.png: is no mask"),
+        ({"a_mask.png": 255, "a_mask_1.png": (20, 30)}, 1, "a: its masks differ in size"),
+        ({"a.png": 255}, 0, "--into: this generator of dcgan cannot be given masks"),
+    ],
+)
+def test_masks_that_do_not_fit_are_refused_in_one_line(
+    tmp_path: Path, files: dict[str, Any], structures: int, message: str
+) -> None:
+    masks, rng = tmp_path / "masks", np.random.default_rng(0)
+    masks.mkdir()
+    small_checkpoint(tmp_path / "run", "flow" if structures else "dcgan", 0, masks=structures or 1, side=32)
+    for name, level in files.items():
+        pixels = rng.integers(0, 255, (24, 24)).astype(np.uint8)
+        if level is not None:
+            pixels = np.zeros(level if isinstance(level, tuple) else (24, 24), np.uint8)
+            pixels[4:20] = 255 if isinstance(level, tuple) else level
+        Image.fromarray(pixels).save(masks / name)
+    refusal = refused("gan", "sample", tmp_path / "run", "--into", masks, "--out", tmp_path / "x", "--device", "cpu")
+    assert message in refusal and not (tmp_path / "x").exists()
+    assert "no folder" in refused("gan", "sample", tmp_path / "run", "--into", tmp_path / "y") or not structures

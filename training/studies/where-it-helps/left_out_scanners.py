@@ -56,8 +56,7 @@ from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import check_sealed, make_plan
 from sonoforge.training.evaluation.features import open_features
-from sonoforge.training.gan.generator import load_generator
-from sonoforge.training.segmentation.generating import draw_into
+from sonoforge.training.gan.generator import load_generator, sample_into
 from sonoforge.training.segmentation.pairs import distort_maps
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
 from sonoforge.training.statistics.results import LEAVE_ONE_OUT
@@ -224,7 +223,7 @@ def drawn(scans: Training, rng: np.random.Generator) -> list[Added]:
     ]
     inside = np.stack([cut(mask, None, DRAWN_SIDE) >= HALF for mask in masks])
     levels = np.uint8(255 * (inside[..., None] & of_kinds(scans, chosen)[:, None, None]))
-    pictures = draw_into(generator, levels, 1, scans.seed)
+    pictures = np.concatenate([*sample_into(generator, levels, len(levels), scans.seed)])[..., :1]
     return [
         Added(cut(picture[..., 0], None, SIDE), mask, int(scans.labels[i]) if mask.any() else healthy)
         for picture, mask, i in zip(pictures, masks, chosen, strict=True)
@@ -244,7 +243,7 @@ def pairs(scans: Training, rng: np.random.Generator) -> list[Added]:
     whole = np.stack([cut(scans.masks[i], None, DRAWN_SIDE) >= HALF for i in chosen])
     moved = distort_maps(torch.from_numpy(whole).long(), torch.Generator().manual_seed(scans.seed)).numpy() > 0
     levels = np.uint8(255 * (moved[..., None] & of_kinds(scans, chosen)[:, None, None, :2]))
-    pictures = draw_into(generator, levels, 1, scans.seed)
+    pictures = np.concatenate([*sample_into(generator, levels, len(levels), scans.seed)])[..., :1]
     return [
         Added(cut(picture[..., 0], None, SIDE), cut(np.uint8(255 * mask), None, SIDE), int(scans.labels[i]))
         for picture, mask, i in zip(pictures, moved, chosen, strict=True)

@@ -215,6 +215,46 @@ def trace(
     return finish(model, metadata)
 
 
+def repeat(
+    step: bytes, counter: str, values: Sequence[float], ends: tuple[str, str], metadata: Mapping[str, str]
+) -> bytes:
+    """Unroll a step, which maps its first input to its output of the same shape, with each weight stored once.
+
+    A loop would be shorter, but no bundle may hold one, see `runtime.bundle.onnx_graph`.
+
+    Args:
+        step: An ONNX file from `trace`.
+        counter: Its input (1,) that differs from step to step.
+        values: What the counter is in each.
+        ends: Names for input and output of the whole: the input flat, (N, Z), and the output limited to [-1, 1].
+        metadata: Of the file.
+    """
+    model = onnx.load_model_from_string(step)
+    graph = model.graph
+    nodes, (first, *others), (result,) = list(graph.node), list(graph.input), list(graph.output)
+    shape = [dimension.dim_value for dimension in first.type.tensor_type.shape.dim][1:]
+    rows = first.type.tensor_type.shape.dim[0].dim_param
+    del graph.node[:], graph.input[:]
+    flat = helper.make_tensor_value_info(ends[0], TensorProto.FLOAT, [rows, math.prod(shape)])
+    graph.input.extend([flat, *[entry for entry in others if entry.name != counter]])
+    graph.node.append(helper.make_node("Reshape", [ends[0], "shape of images"], [f"{result.name} 0"]))
+    limits = {"lowest": np.float32(-1), "highest": np.float32(1), "shape of images": np.array([-1, *shape], np.int64)}
+    for number, value in enumerate(values):
+        limits[f"{counter} {number}"] = np.array([value], np.float32)
+        own = {first.name: f"{result.name} {number}", counter: f"{counter} {number}"}
+        own |= {name: f"{name} {number + 1}" for node in nodes for name in node.output}
+        for node in nodes:
+            copied = graph.node.add()
+            copied.CopyFrom(node)
+            copied.name = ""  # of one step
+            for names in (copied.input, copied.output):
+                names[:] = [own.get(name, name) for name in names]
+    graph.node.append(helper.make_node("Clip", [f"{result.name} {len(values)}", "lowest", "highest"], [ends[1]]))
+    graph.initializer.extend(numpy_helper.from_array(np.asarray(array), name) for name, array in limits.items())
+    result.name = ends[1]
+    return finish(model, metadata)
+
+
 def metadata_of(model: onnx.ModelProto) -> dict[str, str]:
     """Return a file's metadata by key."""
     return {entry.key: entry.value for entry in model.metadata_props}

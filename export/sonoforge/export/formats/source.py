@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sonoforge.export.formats.onnx_graph import to_ort, trace, with_preprocessing
+from sonoforge.export.formats.onnx_graph import repeat, to_ort, trace, with_preprocessing
+from sonoforge.models import flow
 from sonoforge.models.stylegan import stylegan3
 from sonoforge.models.stylegan.generator import has_styles
 from sonoforge.runtime.images.preprocessing import Preprocessing
@@ -93,6 +94,17 @@ class _Styled(nn.Module):
         return images
 
 
+class _Step(nn.Module):
+    """A step of flow matching's sampler, from images and time to images."""
+
+    def __init__(self, generator: flow.Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, before: Tensor, time: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.generator.step(before, time, labels)
+
+
 def trace_generator(generator: nn.Module) -> nn.Module:
     """Wrap a generator so that a tracer can follow it, with the inputs of the exported file.
 
@@ -136,7 +148,6 @@ def generator_onnx(generator: nn.Module, about: Description) -> bytes:
     graph = trace_generator(generator).eval()
     examples = generator_inputs(generator, 2, psi=0.7, seed=0)  # a batch of one would be traced as a constant
     batch = torch.export.Dim("batch", min=1, max=1024)
-    shapes = tuple({} if name == "psi" else {0: batch} for name in examples)
     metadata = {
         "sonoforge.synthetic": "true",
         "sonoforge.recipe": about.recipe,
@@ -145,7 +156,15 @@ def generator_onnx(generator: nn.Module, about: Description) -> bytes:
         "sonoforge.classes": json.dumps(about.classes),
         "sonoforge.use": "research use, not a medical device",
     }
-    return trace(graph, examples, [OUTPUT], shapes, metadata, optimise=False)
+    if isinstance(generator, flow.Generator):
+        first = {"before": examples.pop("latents").unflatten(1, generator.shape), "time": torch.zeros(1)}
+        examples = {**first, **examples}
+    shapes = tuple({} if name in ("psi", "time") else {0: batch} for name in examples)
+    if not isinstance(generator, flow.Generator):
+        return trace(graph, examples, [OUTPUT], shapes, metadata, optimise=False)
+    # Traced whole, its 20 passes through the U-Net take a minute and a half, and are more operators than bundles allow.
+    step = trace(_Step(generator).eval(), examples, ["after"], shapes, {})
+    return repeat(step, "time", flow.TIMES, ("latents", OUTPUT), metadata)
 
 
 def largest_difference(generator: nn.Module, answer: Answer) -> float:

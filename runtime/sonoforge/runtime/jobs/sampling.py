@@ -46,6 +46,8 @@ def sample_bundle(config: GanSampleConfig) -> list[Sampled]:
         raise SonoforgeError("--checkpoint cannot be combined with --bundle, which holds only one; leave it out")
     if config.device not in ("auto", "cpu"):
         raise SonoforgeError(f"--device {config.device} requires RUN; --bundle runs on the CPU")
+    if config.into:
+        raise SonoforgeError("--into requires RUN; the generator of a --bundle takes no masks")
     generator = Generator(path)
     about = generator.manifest
 
@@ -105,7 +107,7 @@ def _write(config: GanSampleConfig, source: Source) -> Sampled:
     return target, source.origin
 
 
-def settings_of_origin(config: GanSampleConfig) -> dict[str, float]:
-    """Return the given settings that change images, for their origin."""
-    given = {"truncation": config.truncation, "psi": config.psi}
+def settings_of_origin(config: GanSampleConfig) -> dict[str, float | str]:
+    """Return the given settings that change images, for their origin, without paths."""
+    given = {"truncation": config.truncation, "psi": config.psi, "into": Path(config.into).name or None}
     return {key: value for key, value in given.items() if value is not None}

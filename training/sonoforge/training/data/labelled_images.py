@@ -6,18 +6,22 @@ A structure is what an outline shows: a lesion or a ventricle.  An image may hav
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.decoding import read_image
+from sonoforge.runtime.images.folders import is_outline, mask_of
 from sonoforge.runtime.images.preprocessing import Preprocessing
+from sonoforge.runtime.images.synthetic import cut_structures
 from sonoforge.training.data.cache import ImageCache, open_cache
-from sonoforge.training.data.datasets import UNNAMED, Dataset, Item, structure_of
+from sonoforge.training.data.datasets import UNNAMED, Dataset, Item, find_files, structure_of
+from sonoforge.training.data.layouts import natural_order
 
 Indices = NDArray[np.int64]
 Decode = Callable[[int], NDArray[np.uint8]]
@@ -149,15 +153,61 @@ def read_structures(cache: ImageCache, indices: Indices, folder: Path | None = N
             level, box = masks.images[rows[path]].max(axis=2), cache.boxes[index].tolist()
             if box != [0, 0, *size]:
                 level = Preprocessing(cache.size).resize(read_image(dataset.file(path)).crop(box)).max(axis=2)
-            # A mask of 0 and 1, or of class numbers, would pass for an empty one; a small structure may be grey once
-            # it is resized, so the file itself decides.
-            faint = 0 < int(level.max()) < HALF
-            if faint and (brightest := int(np.asarray(read_image(dataset.file(path))).max())) < HALF:
-                raise SonoforgeError(
-                    f"{dataset.file(path)}: its brightest level is {brightest}, not 255; save it in black and white"
-                )
+            _refuse_faint(dataset.file(path), level)
             _add(own[structures.index(structure_of(path))], level)
     return found
+
+
+def read_label_maps(folder: Path, structures: Sequence[str], side: int) -> NDArray[np.uint8]:
+    """Read a folder of masks, whose images need not be there: (M, S, S, K) uint8, 0 or 255, one 255 at most in a pixel.
+
+    Masks of one image, such as ``NAME_mask.png`` and ``NAME_mask_1.png``, are one map.  If no name is of this form,
+    every picture is one.
+
+    Args:
+        folder: With its sub-folders; the maps are in the natural order of their names.
+        structures: Names of the K structures, or none for a single one without a name.
+        side: S in pixels, to which the masks are resized as images are.
+
+    Raises:
+        SonoforgeError: There are none, one is not black and white or shows another structure, or the masks of one image
+            overlap, differ in size, or lack a structure.
+    """
+    if not folder.is_dir():
+        raise SonoforgeError(f"{folder}: is no folder; give one with masks, such as NAME_mask.png")
+    names, own = tuple(structures) or (UNNAMED,), defaultdict[str, list[PurePath]](list)
+    files = sorted(find_files(folder)[0], key=lambda file: natural_order(file.as_posix()))
+    marked = [file for file in files if mask_of(file.stem)]
+    for file in marked or files:
+        named = mask_of(file.stem)
+        own[(file.parent / (named[0] if named else file.name)).as_posix()].append(file)
+        if not named and not is_outline(folder / file):
+            raise SonoforgeError(f"{folder / file}: is no mask, which is black and white; leave it out")
+    maps = []
+    for image, masks in own.items():
+        levels, sizes, shown = np.zeros((len(names), side, side), np.uint8), set(), set()
+        for file in masks:
+            found = structure_of(file.name)
+            if found == UNNAMED and len(names) == 1:
+                found = names[0]
+            if found not in names:
+                raise SonoforgeError(f"{folder / file}: shows {found}, not {' or '.join(names)}; rename or remove it")
+            picture = read_image(folder / file)
+            sizes.add(picture.size)
+            shown.add(found)
+            level = Preprocessing(side).resize(picture).max(axis=2)
+            _refuse_faint(folder / file, level)
+            _add(levels[names.index(found)], level)
+        if lacking := [name for name in names if name not in shown]:
+            raise SonoforgeError(f"{folder / image}: has no mask of {lacking[0]}; add it, all black if it is empty")
+        if len(sizes) > 1:
+            raise SonoforgeError(f"{folder / image}: its masks differ in size; draw them on one image")
+        if (levels.sum(0, dtype=np.int64) > _WHOLE).any():
+            raise SonoforgeError(f"{folder / image}: its masks of {' and '.join(names)} overlap; cut one out")
+        maps.append(cut_structures(levels.transpose(1, 2, 0)))
+    if not maps:
+        raise SonoforgeError(f"{folder}: contains no masks, such as NAME_mask.png; give another folder")
+    return np.stack(maps)
 
 
 def check_disjoint(dataset: Dataset, indices: Indices, masks: NDArray[np.uint8]) -> None:
@@ -174,6 +224,15 @@ def check_disjoint(dataset: Dataset, indices: Indices, masks: NDArray[np.uint8])
                 f"{dataset.file(dataset.items[index].path)}: masks of {structures[first]} and {structures[second]} "
                 "overlap; cut one out of the other"
             )
+
+
+def _refuse_faint(file: Path, level: NDArray[np.uint8]) -> None:
+    """Refuse a mask of 0 and 1, or of class numbers, which would pass for an empty one, by its resized level.
+
+    A small structure may be grey once it is resized, so the file itself decides.
+    """
+    if 0 < int(level.max()) < HALF and (brightest := int(np.asarray(read_image(file)).max())) < HALF:
+        raise SonoforgeError(f"{file}: its brightest level is {brightest}, not 255; save it in black and white")
 
 
 def _add(union: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:

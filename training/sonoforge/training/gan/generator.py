@@ -124,6 +124,25 @@ def sample_batches(
         yield to_pixels(generate(generator, latents.to(device), labels, truncation))[: count - first]
 
 
+@torch.no_grad()
+def sample_into(
+    generator: nn.Module, maps: Pixels, count: int, seed: int, label: int | None = None, limit: float | None = None
+) -> Iterator[Pixels]:
+    """Generate images as `sample_batches` does, into masks in turn: image i into mask i modulo M.
+
+    ``maps`` are (M, S, S, K) uint8 of 0 or 255, for the K of `maps_drawn_into`; ``limit`` is a `Truncation`'s.
+
+    Yields:
+        (n, S, S, C) uint8; the last K channels are the masks.
+    """
+    device = next(generator.parameters()).device
+    for first in range(0, count, CPU_BATCH):
+        chosen = torch.from_numpy(maps[np.arange(first, first + CPU_BATCH) % len(maps)]).to(device)
+        latents = torch.cat([sample_latent(generator, seed, first + i, limit) for i in range(CPU_BATCH)])
+        own = (latents.to(device), label_batch(generator, label, CPU_BATCH), to_unit(chosen.permute(0, 3, 1, 2)))
+        yield to_pixels(generator(*own))[: count - first]
+
+
 def draw_latents(generator: nn.Module, count: int, seed: int, purpose: str, step: int = 0) -> Tensor:
     """Draw latents (count, Z) for a training run on the CPU, so that they are the same for every device."""
     chance = torch.Generator().manual_seed(derive_seed(seed, purpose, step))
@@ -162,6 +181,11 @@ def latent_size(generator: nn.Module) -> int:
 def structures_drawn_into(generator: nn.Module) -> int:
     """Return how many channels the generator's label map has; 0 without one."""
     return int(getattr(generator, "structures", 0))
+
+
+def maps_drawn_into(generator: nn.Module) -> int:
+    """Return how many channels a mask has that the generator can be given to draw into; 0 if it takes none."""
+    return structures_drawn_into(generator) or int(getattr(generator, "masks", 0))
 
 
 def latent_distribution(generator: nn.Module) -> str:

@@ -3,14 +3,25 @@
 Both draw the same latents, so images are equal except for rounding.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import origin_of
 from sonoforge.runtime.inference.generator import find_label
 from sonoforge.runtime.jobs.sampling import Sampled, Source, check, settings_of_origin, write_classes
 from sonoforge.runtime.settings import GanSampleConfig
+from sonoforge.training.data.labelled_images import read_label_maps
+from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.generator import Truncation, check_truncation, load_generator, sample_batches
+from sonoforge.training.gan.generator import (
+    Truncation,
+    check_truncation,
+    load_generator,
+    maps_drawn_into,
+    sample_batches,
+    sample_into,
+)
 
 
 def work(config: GanSampleConfig) -> list[Sampled]:
@@ -34,10 +45,22 @@ def _open_run(config: GanSampleConfig) -> Source:
     generator = load_generator(checkpoint, config.device)
     truncation = Truncation(config.psi, config.truncation)
     check_truncation(generator, truncation)
+
+    def batches(count: int) -> Iterator[Pixels]:
+        if not config.into:
+            return sample_batches(generator, count, config.seed, label, truncation, config.batch)
+        maps = read_label_maps(Path(config.into), about.structures, int(about.generator_options["image_size"]))
+        return sample_into(generator, maps, count, config.seed, label, config.truncation)
+
+    if config.into and not maps_drawn_into(generator):
+        raise SonoforgeError(
+            f"--into: this generator of {about.recipe} cannot be given masks; train one with recipe flow, spade or "
+            "projected:label-maps, and --set gan.masks=true"
+        )
     return Source(
         checkpoint.name,
         checkpoint.parent.parent / "generated",
         origin | settings_of_origin(config),
         about.image_channels,
-        lambda count: sample_batches(generator, count, config.seed, label, truncation, config.batch),
+        batches,
     )

@@ -14,20 +14,18 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from sonoforge.runtime.atomic import replacing, write_json
 from sonoforge.runtime.images.synthetic import split_masks
-from sonoforge.training.data.pixels import Pixels, to_pixels
+from sonoforge.training.data.pixels import Pixels
 from sonoforge.training.data.selection import evenly_spaced
 from sonoforge.training.devices import find_device, measured_memory
 from sonoforge.training.evaluation import image_set, measure, spaces
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.generator import (
-    CPU_BATCH,
-    draw_latents,
     load_generator,
     sample_batches,
+    sample_into,
     structures_drawn_into,
 )
 from sonoforge.training.gan.settings import compose
@@ -129,8 +127,8 @@ def draw_pairs(
         maps = _choose_maps(task, images, train, count)
         drawn_into = to_levels(maps, len(images.structures))
         side = experiment.settings_of(task.experiment, task.recipe).image_size or images.cache.size
-        drawn = draw_into(generator, to_side(drawn_into, side), about.image_channels, seed)
-        return Pairs(to_side(drawn, images.cache.size), maps)
+        drawn = np.concatenate([*sample_into(generator, to_side(drawn_into, side), count, seed)])
+        return Pairs(to_side(drawn[..., : about.image_channels], images.cache.size), maps)
     told = experiment.tell_classes(task, images, train)
     order = shuffled_epochs(len(train), 0, count, seed, "classes of pairs")  # so in the training part's proportions
     labels = [about.classes.index(told[index]) for index in order] if told else None
@@ -149,21 +147,6 @@ def _choose_maps(
         return repeated
     chance = torch.Generator().manual_seed(task.derived_seed("pairs"))
     return distort_maps(torch.from_numpy(repeated).long(), chance).numpy().astype(np.uint8)
-
-
-@torch.no_grad()
-def draw_into(generator: nn.Module, levels: Pixels, channels: int, seed: int) -> Pixels:
-    """Draw an image (N, S, S, C) uint8 into each label map, given as levels (N, S, S, K) uint8 of 0 or 255.
-
-    ``generator`` draws into maps, see `generator.structures_drawn_into`; ``seed`` is for the latents.
-    """
-    device = next(generator.parameters()).device
-    drawn = []
-    for first in range(0, len(levels), CPU_BATCH):
-        own = torch.from_numpy(levels[first : first + CPU_BATCH]).permute(0, 3, 1, 2).float().to(device) / 127.5 - 1
-        latents = draw_latents(generator, len(own), seed, "latents of maps", first).to(device)
-        drawn.append(to_pixels(generator(latents, None, own)[:, :channels]))
-    return np.concatenate(drawn)
 
 
 def _measure(
