@@ -130,6 +130,8 @@ def tolerance(generator: nn.Module) -> float:
 
 def unsuitable(name: str, generator: nn.Module) -> str:
     """Return why this generator cannot have a format; empty if it can."""
+    if isinstance(generator, flow.Generator) and name == "executorch":
+        return "lowering 20 passes through a U-Net takes over 6 minutes and 7 GB; use the ONNX file"
     why = {
         "torchscript": "StyleGAN3's filtered activation works in place, which a trace cannot keep; use the ONNX file",
         "executorch": "XNNPACK leaves StyleGAN3's filters to slow kernels: 10 s for 64 x 64 pixels; use the ONNX file",

@@ -86,7 +86,7 @@ class GanSettings:
     ema_half_life: float | None = option(
         None, help="half-life of the generator's moving average in images (0: no average)", limits=(0, None)
     )
-    loss: str | None = option(None, help="adversarial loss", choices=LOSS_NAMES)
+    loss: str | None = option(None, help="loss of the networks", choices=LOSS_NAMES)
     regularisers: str | None = option(None, help="none, or NAME=WEIGHT:INTERVAL,... such as r1=10:16")
     perceptual_weight: float | None = option(None, help="weight (lambda) of the perceptual loss", limits=(0, None))
     features: str = option(
