@@ -172,6 +172,7 @@ def test_it_draws_into_the_masks_that_it_is_given() -> None:
         ({"image_size": 48, "latent_size": 48 * 48}, "48 is not a multiple of 32"),
         ({"image_size": 12, "latent_size": 144}, "12 is not a multiple of 8"),
         ({"image_size": 16, "latent_size": 64}, "64 is not 256"),
+        ({"image_size": 16, "latent_size": 256, "width": 12}, "width: 12 is not a multiple of 8"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(options: dict[str, int], message: str) -> None:

@@ -93,6 +93,8 @@ class Generator(nn.Module):
         side = min(SIDE, image_size)
         if side % 8 or image_size % side:
             raise ValueError(f"image_size: {image_size} is not a multiple of {side if side % 8 == 0 else 8}")
+        if width % _GROUPS:
+            raise ValueError(f"width: {width} is not a multiple of {_GROUPS}")
         own = channels * image_size**2
         if latent_size != own:
             raise ValueError(f"latent_size: {latent_size} is not {own}, one number for each pixel; leave it out")

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from gan_trainings import options_of, write_pictures
 from kept_memory import KeptMemory
 from program import succeed, words
-from sonoforge.models import projected
+from sonoforge.models import flow, projected
 from sonoforge.models.layers import draw_weights as initialise
 from sonoforge.models.projected import Discriminator, DiscriminatorSettings
 from sonoforge.models.projected import initialise as initialise_discriminator
@@ -267,6 +267,16 @@ def test_other_classes_take_their_own_by_name_and_new_ones_the_mean() -> None:
         assert float(estimate) == pytest.approx(float(torch.linalg.svdvals(matrix)[0]), rel=0.05)
     judged = for_classes(_discriminator(3).state_dict(), NAMES, ["benign"])
     assert judged["scales.0.class_rows.parametrizations.weight.original"].shape[0] == 1
+
+
+def test_flow_matching_continues_with_its_classes_by_name() -> None:
+    torch.manual_seed(0)
+    theirs, own = (flow.Generator(8, 1, 64, classes=count, width=8) for count in (3, 2))
+    own.load_state_dict(for_classes(theirs.state_dict(), NAMES, [NAMES[2], "cyst"]))
+    latents = torch.randn(1, 64)
+    torch.testing.assert_close(own(latents, torch.tensor([0])), theirs(latents, torch.tensor([2])))
+    assert own.embedding is not None and theirs.embedding is not None
+    torch.testing.assert_close(own.embedding.weight[1], theirs.embedding.weight.mean(0))
 
 
 def test_a_training_starts_from_one_of_other_classes(tmp_path: Path, squeezenet_file: Path) -> None:

@@ -142,18 +142,20 @@ WEIGHT = r"\.parametrizations\.weight\.original"
 
 
 class _Axis(NamedTuple):
-    """The axis on which a layer's spectrally normalised weight has its classes, at the end."""
+    """The axis on which a layer's weight has its classes, at the end."""
 
     layer: str  # pattern of its name
     classes: int  # the axis of the classes
-    outputs: int  # the axis of the outputs, the rows of the normalisation
+    outputs: int  # the axis of the outputs, the rows of the spectral normalisation
+    weight: str = WEIGHT  # pattern of what follows the name
 
 
-# Of the networks of the recipe ``projected``.
+# Of the networks of the recipes ``projected`` and ``flow``.
 _AXES = (
     _Axis(r"first\.0", 0, 1),  # a transposed convolution, into which the class goes after the latents
     _Axis(r".+\.(scale|shift)", 1, 0),
     _Axis(r".+\.class_rows", 0, 0),
+    _Axis(r"embedding", 0, 0, r"\.weight"),
 )
 
 
@@ -163,7 +165,7 @@ def with_classes(weights: StartingWeights, classes: Sequence[str]) -> StartingWe
     They stay unchanged if either side has no classes, if both have the same, or if the networks are not in `_AXES`.
     """
     unchanged = not classes or weights.classes in ((), tuple(classes))
-    if unchanged or weights.architecture != "projected":
+    if unchanged or weights.architecture not in ("projected", "flow"):
         return weights
     new = [name for name in classes if name not in weights.classes]
     log.info(
@@ -179,14 +181,14 @@ def with_classes(weights: StartingWeights, classes: Sequence[str]) -> StartingWe
 
 
 def for_classes(state: State, theirs: Sequence[str], ours: Sequence[str]) -> dict[str, Tensor]:
-    """Return all tensors of a light generator or a projected discriminator, with our classes in place of theirs.
+    """Return all tensors of a network of `_AXES`, with our classes in place of theirs.
 
     The normalisation of a changed weight is re-estimated.
     """
     changed = dict(state)
     for name, value in state.items():
         for axis in _AXES:
-            if found := re.fullmatch(f"({axis.layer}){WEIGHT}", name):
+            if found := re.fullmatch(f"({axis.layer}){axis.weight}", name):
                 shared, own = value.split([value.shape[axis.classes] - len(theirs), len(theirs)], axis.classes)
                 mean = own.mean(axis.classes, keepdim=True)
                 parts = [own.narrow(axis.classes, theirs.index(one), 1) if one in theirs else mean for one in ours]

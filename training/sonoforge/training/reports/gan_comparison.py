@@ -107,14 +107,14 @@ def markdown_tables(rows: Sequence[Row], paper: Paper | None) -> str:
     headings = ["", "data", "network", "when", *shown.values()]
     titles = paper.titles if paper else ("", "", "")
     sections = [
-        "# GANs on few images, measured as they train",
+        "# Generators on few images, measured as they train",
         "\n".join(f"- {line}" for line in _how_to_read(rows)),
         *_about_claims(paper),
         f"## During training{titles[0]}",
         Table("", headings, during).in_markdown(),
         f"## Time and memory{titles[1]}",
         Table("", ["", "data", "network", "device", "up to", *_COSTS, "memory, GiB"], costs).in_markdown(),
-        *([f"## Beside other GANs{titles[2]}", Table("", headings, others).in_markdown()] if paper else []),
+        *([f"## Beside other generators{titles[2]}", Table("", headings, others).in_markdown()] if paper else []),
     ]
     return "\n\n".join(sections) + "\n"
 
