@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from sonoforge.export.formats.source import (
     largest_difference,
     load_contiguous,
     trace_generator,
+    unsuitable,
 )
+from sonoforge.models.flow import STEPS
 from sonoforge.models.stylegan.generator import MappingNetwork
 from sonoforge.training.gan.generator import GeneratedImages, load_generator
 from sonoforge.training.gan.networks import ARCHITECTURES
@@ -82,6 +85,16 @@ def test_the_file_says_what_it_is_and_nothing_of_the_host(exported: tuple[str, E
     assert about["sonoforge.synthetic"] == "true" and about["sonoforge.recipe"] == recipe
     assert json.loads(about["sonoforge.classes"]) == made.manifest["classes"]
     assert "not a medical device" in about["sonoforge.use"]
+
+
+def test_flow_matching_stores_each_weight_once_for_all_its_passes(generators: Any) -> None:
+    made = generators("flow", 2, ("onnx",), 1)
+    model, network = onnx.load(made.bundle / "generator.onnx"), load_generator(made.checkpoint)
+    stored = sum(math.prod(tensor.dims) for tensor in model.graph.initializer)
+    assert stored < 1.05 * sum(weight.numel() for weight in network.parameters())
+    passes = sum("generator.last.bias" in node.input for node in model.graph.node)
+    assert passes == STEPS == 20 and not any(node.op_type in ("Loop", "Scan", "If") for node in model.graph.node)
+    assert "use the ONNX file" in unsuitable("executorch", network) and not unsuitable("torchscript", network)
 
 
 def test_as_a_data_set_a_bundle_draws_what_its_checkpoint_draws(generators: Any) -> None:
