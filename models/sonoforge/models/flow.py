@@ -25,7 +25,7 @@ WIDTH = 32  # channels of the largest maps
 SIDE = 32
 MULTIPLES = (1, 2, 2, 2)  # of the width, at the largest maps and after each halving
 STEPS = 20  # of the sampler
-# Short ones near the noise, where all that is large in an image is decided (Esser et al., ICML 2024, section 5.3.2).
+# Steps are shorter near the noise, where coarse structure is decided (Esser et al., ICML 2024, section 5.3.2).
 SHIFT = 4.0
 TIMES = tuple(step / (step + SHIFT * (STEPS - step)) for step in range(STEPS))  # at which they begin
 ATTENDED = 8  # largest side with self-attention
@@ -61,7 +61,7 @@ class _Attention(nn.Module):
         self.mix, self.last = nn.Conv2d(width, 3 * width, 1), nn.Conv2d(width, width, 1)
 
     def forward(self, maps: Tensor) -> Tensor:
-        # (N, 1, H x W, C): exporters take heads only.
+        # (N, 1, H x W, C): the exporters require an axis of heads.
         parts = (part.flatten(2).transpose(1, 2)[:, None] for part in self.mix(self.norm(maps)).chunk(3, dim=1))
         seen = scaled_dot_product_attention(*parts)[:, 0].transpose(1, 2).unflatten(2, maps.shape[2:])
         result: Tensor = maps + self.last(seen)
