@@ -158,13 +158,13 @@ def generator_onnx(generator: nn.Module, about: Description) -> bytes:
         "sonoforge.classes": json.dumps(about.classes),
         "sonoforge.use": "research use, not a medical device",
     }
-    if isinstance(generator, flow.Generator):
-        first = {"before": examples.pop("latents").unflatten(1, generator.shape), "time": torch.zeros(1)}
-        examples = {**first, **examples}
-    shapes = tuple({} if name in ("psi", "time") else {0: batch} for name in examples)
     if not isinstance(generator, flow.Generator):
+        shapes = tuple({} if name == "psi" else {0: batch} for name in examples)
         return trace(graph, examples, [OUTPUT], shapes, metadata, optimise=False)
     # Traced whole, its 20 passes through the U-Net take a minute and a half, and are more operators than bundles allow.
+    before = examples.pop("latents").unflatten(1, generator.shape)
+    examples = {"before": before, "time": torch.zeros(1), **examples}
+    shapes = tuple({} if name == "time" else {0: batch} for name in examples)
     step = trace(_Step(generator).eval(), examples, ["after"], shapes, {})
     return repeat(step, "time", flow.TIMES, ("latents", OUTPUT), metadata)
 

@@ -45,18 +45,20 @@ def _open_run(config: GanSampleConfig) -> Source:
     generator = load_generator(checkpoint, config.device)
     truncation = Truncation(config.psi, config.truncation)
     check_truncation(generator, truncation)
-
-    def batches(count: int) -> Iterator[Pixels]:
-        if not config.into:
-            return sample_batches(generator, count, config.seed, label, truncation, config.batch)
-        maps = read_label_maps(Path(config.into), about.structures, int(about.generator_options["image_size"]))
-        return sample_into(generator, maps, count, config.seed, label, config.truncation)
-
     if config.into and not maps_drawn_into(generator):
         raise SonoforgeError(
             f"--into: this generator of {about.recipe} cannot be given masks; train one with recipe flow, spade or "
             "projected:label-maps, and --set gan.masks=true"
         )
+    maps = None
+    if config.into:
+        maps = read_label_maps(Path(config.into), about.structures, int(about.generator_options["image_size"]))
+
+    def batches(count: int) -> Iterator[Pixels]:
+        if maps is None:
+            return sample_batches(generator, count, config.seed, label, truncation, config.batch)
+        return sample_into(generator, maps, count, config.seed, label, config.truncation)
+
     return Source(
         checkpoint.name,
         checkpoint.parent.parent / "generated",
