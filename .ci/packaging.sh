@@ -51,7 +51,7 @@ for python in "${pythons[@]}"; do
     echo "Python $python: every extra has wheels"
     continue
   fi
-  for extra in train export mobile umap dicom-net video heic segment cluster tune sign phone remote; do
+  for extra in train export mobile dicom-net video heic segment cluster tune sign phone remote; do
     wheels_of $extra $python && continue
     [[ " $no_wheels " = *" $python:$extra "* ]] || { echo "Python $python: [$extra]"; cat resolve.log; exit 1; }
     echo "Python $python: every extra has wheels, but [$extra]"

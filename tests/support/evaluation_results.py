@@ -75,9 +75,7 @@ def good() -> dict[str, Any]:
         "protocol_id": "5f13a1e7c0ffee00",
         "warnings": [],
         "not_measured": [{"name": "LPIPS", "why": "no weights were named"}],
-        "projections": {
-            "pca": {"protocol": "fitted on 210", "explained": [0.314, 0.159], "iou": 0.72, "fakes_inside": 0.85}
-        },
+        "pca": {"protocol": "fitted on 210", "explained": [0.314, 0.159], "fakes_inside": 0.85},
         "seconds": 83.0,
     }
 

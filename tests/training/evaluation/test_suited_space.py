@@ -21,7 +21,7 @@ from sonoforge.training.phantom.dataset import generate_phantom_set
 
 DATA = SHARED / "data"
 WEIGHTS = "mobilenet_v2-b0353104.pth"  # torchvision's name of the published file
-FAST = ["--metrics", "kid", "--set", "metrics.plots=pca", "--set", "metrics.repeats=5", "--device", "cpu"]
+FAST = ["--metrics", "kid", "--set", "metrics.repeats=5", "--device", "cpu"]
 SMALL = words(
     "--recipe dcgan --set gan.held_out=0 --set gan.width=4 --size 32 --set gan.batch=4 --steps 2 --device cpu"
 )

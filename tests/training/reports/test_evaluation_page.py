@@ -95,7 +95,7 @@ def test_page_escapes_names_from_files(tmp_path: Path) -> None:
     results["metrics"][0] |= {"title": HOSTILE, "space": HOSTILE, "note": HOSTILE}
     results["copies"] |= {"flagged": [HOSTILE, "\udcff.png"]}
     results |= {"warnings": [HOSTILE], "not_measured": [{"name": HOSTILE, "why": HOSTILE}]}
-    results |= {"protocol": {HOSTILE: HOSTILE}, "protocol_id": HOSTILE, "projections": {"pca": {"protocol": HOSTILE}}}
+    results |= {"protocol": {HOSTILE: HOSTILE}, "protocol_id": HOSTILE, "pca": {**results["pca"], "protocol": HOSTILE}}
     found = written(tmp_path, results)
     check_page(found)
     assert "<script" not in found.source
@@ -104,7 +104,7 @@ def test_page_escapes_names_from_files(tmp_path: Path) -> None:
 
 
 def test_page_of_what_is_missing_says_so(tmp_path: Path) -> None:
-    results = good() | {"metrics": [], "copies": None, "n": None, "protocol": {}, "not_measured": [], "projections": {}}
+    results = good() | {"metrics": [], "copies": None, "n": None, "protocol": {}, "not_measured": [], "pca": {}}
     results["real"] |= {"groups": None, "class": ""}
     results["fake"] |= {"class": "", "synthetic": False}
     found = written(tmp_path, results)

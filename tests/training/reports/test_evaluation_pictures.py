@@ -91,7 +91,7 @@ def test_smooth_images_lie_below_real_ones_where_details_are_fine() -> None:
 def test_projection_draws_two_shapes_their_hulls_and_the_explained_variance() -> None:
     rng = np.random.default_rng(0)
     real, fake = rng.normal(size=(40, 2)), rng.normal(size=(30, 2)) + 1
-    figure = draw_projection(Projection("pca", real, fake, "", [0.314, 0.159], 0.5))
+    figure = draw_projection(Projection(real, fake, "", [0.314, 0.159], 0.5))
     axes = figure.axes[0]
     assert share(0.314) in axes.get_xlabel()
     assert share(0.159) in axes.get_ylabel()
@@ -99,7 +99,7 @@ def test_projection_draws_two_shapes_their_hulls_and_the_explained_variance() ->
     assert [line.get_linestyle() for line in axes.lines] == ["-", "--"]
     shapes = [collection.get_paths()[0].vertices.shape for collection in axes.collections[:2]]
     assert shapes[0] != shapes[1]
-    without_hulls = draw_projection(Projection("pca", real[:2], fake[:1], "", [1.0, 0.0]))
+    without_hulls = draw_projection(Projection(real[:2], fake[:1], "", [1.0, 0.0], None))
     assert "not defined" in without_hulls.axes[0].get_title("left")
 
 

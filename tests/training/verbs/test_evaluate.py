@@ -42,7 +42,7 @@ def whole(command: list[object]) -> dict[str, Any]:
 def test_the_run_folder_is_complete(whole: dict[str, Any], command: list[object], sets: Sets) -> None:
     folder = Path(whole["run"])
     assert folder.name.startswith("00000-evaluate-copying")
-    pictures = {f"{name}.png" for name in set(PICTURES) - {"umap", "curves"}}
+    pictures = {f"{name}.png" for name in set(PICTURES) - {"curves"}}
     files = {"config.yaml", "environment.json", "log.txt", "results.json", "metrics.csv", "report.html"}
     assert {path.name for path in folder.iterdir()} == files | pictures
     for name in pictures:

@@ -28,7 +28,7 @@ def test_what_few_images_do_not_allow_is_not_measured_and_said(
 ) -> None:
     few = save_images(tmp_path / "few", draw_phantoms(count, 3))
     metrics = ",".join(name for name in METRICS if name != "copies")  # which any number of images allows
-    found = evaluate(sets.real, few, *FAST, "--metrics", metrics, "--set", "metrics.plots=pca")
+    found = evaluate(sets.real, few, *FAST, "--metrics", metrics)
     asked_for = {"Inception", "LPIPS"}  # what --features and --lpips would give
     assert {item["name"].split(",")[0].split()[0] for item in found["not_measured"]} - asked_for == missing
     assert all(item["why"] for item in found["not_measured"])
@@ -42,7 +42,7 @@ def test_too_few_groups_for_halves(sets: Sets, tmp_path: Path) -> None:
         lines = [f"{name}/scan ({number}).png,{number % groups}" for name in "ab" for number in range(1, 13)]
         (tied / "groups.csv").write_text("\n".join(["file,group", *lines]) + "\n")
     assert "24 real images in 1 groups" in refused("evaluate", tmp_path / "1", sets.fake, *ONE)
-    found = evaluate(tmp_path / "2", sets.fake, *FAST, "--metrics", "fid,copies", "--set", "metrics.plots=pca")
+    found = evaluate(tmp_path / "2", sets.fake, *FAST, "--metrics", "fid,copies")
     assert (found["real"]["groups"], found["n"]) == (2, 12)
     assert [row["name"] for row in found["metrics"]] == ["fid"]
     assert [item["name"] for item in found["not_measured"]] == ["Copy test"]
@@ -71,7 +71,6 @@ def test_a_run_in_which_nothing_could_be_measured_leaves_no_folder(sets: Sets, t
         (["{real}", "{fake}", "--count", "9"], "count: requires a run"),
         (["{real}", "{fake}", "--checkpoint", "best"], "checkpoint: requires a run"),
         (["{real}", "{fake}", "--metrics", "kdi"], "did you mean kid?"),
-        (["{real}", "{fake}", "--set", "metrics.plots=umpa"], "did you mean umap?"),
         (["{real}", "{fake}", "--features", "pixel"], "did you mean pixels?"),
         (["{real}", "{fake}", "--features", "pixels,pixels"], "give different feature spaces"),
         (["{real}", "{fake}", "--features", "bundle:nowhere"], "nowhere: no such bundle"),

@@ -82,7 +82,7 @@ def test_milestones_are_kept_and_measured(pictures: Path, tmp_path: Path, monkey
     # The figures are those of evaluate, by the same checkpoint.
     again = succeed(
         "evaluate", pictures, run / "lsgan", "--checkpoint", "5", "--class", "malignant", "--features", "pixels",
-        "--set", "metrics.repeats=5", "--metrics", "kid,fid,swd", "--count", "12", "--set", "metrics.plots=pca",
+        "--set", "metrics.repeats=5", "--metrics", "kid,fid,swd", "--count", "12",
         "--out", tmp_path / "e",
     ).json["metrics"]  # fmt: skip
     compared = {metric["name"]: metric["value"] for metric in again}
@@ -252,8 +252,7 @@ def test_every_figure_of_a_grid_is_one_of_evaluate(
     again = succeed(
         "evaluate", pictures, losses[0] / row["run"], "--class", "malignant", "--features", "pixels",
         "--set", "metrics.repeats=5", "--lpips", squeezenet_file, "--metrics", "kid,fid,swd,ms-ssim,lpips",
-        "--count", "12",
-        "--set", "metrics.plots=pca", "--out", tmp_path,
+        "--count", "12", "--out", tmp_path,
     ).json["metrics"]  # fmt: skip
     for own in again:
         if own["name"] in row:

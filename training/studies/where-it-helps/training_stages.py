@@ -119,7 +119,7 @@ def measure(run: Path, step: int, asked: Asked) -> list[dict[str, object]]:
     if not any(folder.glob("*/results.json")):
         asking = ["--checkpoint", str(step), "--metrics", METRICS, "--features", "mobilenetv2-imagenet"]
         more = ["--set", f"metrics.weights={asked.weights}", "--set", "metrics.repeats=20", "--out", str(folder)]
-        more += ["--set", f"cache.folder={asked.cache}", "--set", "metrics.plots=pca"]
+        more += ["--set", f"cache.folder={asked.cache}"]
         sonoforge("evaluate", str(run), *asking, *more)
     found = json.loads(max(folder.glob("*/results.json")).read_text(encoding="utf-8"))
     return [

@@ -92,19 +92,17 @@ def protocol_id(protocol: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(plain(protocol), sort_keys=True).encode()).hexdigest()[:_ID]
 
 
-def measure_sets(
-    evaluation: EvaluationProtocol, real: ImageSet, fake: ImageSet
-) -> tuple[list[Record], list[Record], list[EmbeddedSets]]:
+def measure_sets(evaluation: EvaluationProtocol, real: ImageSet, fake: ImageSet) -> tuple[list[Record], list[Record]]:
     """Embed both sets in every space and measure every figure with its floor, showing progress.
 
     Returns:
-        The figures, what could not be measured, and both sets in each space, in the evaluation's order.
+        The figures, and what could not be measured.
     """
     pixels, cache = (real.pixels, fake.pixels), evaluation.cache_folder
     embedded = [EmbeddedSets(space.short_name, *embed_both(space, *pixels, cache)) for space in evaluation.spaces]
     tasks, unavailable = list_tasks(evaluation.metrics, real, fake, embedded, evaluation.lpips, evaluation.seed)
     rows, failed = measure_all(tasks, evaluation.repeats, evaluation.seed)
-    return rows, [*unavailable, *failed], embedded
+    return rows, [*unavailable, *failed]
 
 
 def embed_both(space: Space, real: Pixels, fake: Pixels, cache: Path | None) -> tuple[Embedded, Embedded]:

@@ -1,13 +1,12 @@
-"""Map real and generated images to the plane: pictures to look at, not measures.
+"""Map real and generated images to the plane: a picture to look at, not a measure.
 
 Two sets may overlap in the plane and be far apart elsewhere.  The share of generated images inside the convex hull of
 the real ones (PCA on pixels) is printed because published studies of ultrasound GANs judge by that picture; one stray
 image can stretch a hull, so no answer here depends on it.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,39 +14,23 @@ from PIL import Image
 from scipy.spatial import ConvexHull, QhullError
 from sklearn.decomposition import KernelPCA
 
-from sonoforge.runtime.distances.fid_kid import check_pair
-from sonoforge.runtime.errors import SonoforgeError, require
-from sonoforge.runtime.seeds import derive_seed
-from sonoforge.training.statistics.results import Record
+from sonoforge.runtime.errors import SonoforgeError
 
 PCA_SIDE = 224  # the images' side in the publication: Ryspayeva, Salykova 2025 (PCA of real and generated images)
-UMAP_NEIGHBOURS = 15  # umap-learn's default
 _BLOCK = 4096  # pixels at a time
 _THIN = 1e-9  # a set whose smaller extent is below this share of the larger one is a line
 
 Points = NDArray[np.float64]  # (N, 2)
 
 
-@dataclass(frozen=True, eq=False)
-class Projection:
-    """Real and generated images as points in the plane; only PCA has the last two."""
+class Projection(NamedTuple):
+    """Real and generated images as points in the plane."""
 
-    method: str  # `pca` or `umap`
     real: Points
     fake: Points
     protocol: str  # how it was made, in one line
-    explained: Sequence[float] = ()  # share of the real images' variance along each axis, 0 to 1
-    fakes_inside: float | None = None  # share of generated points in the real points' hull; None: they have no hull
-
-
-def record_maps(maps: Mapping[str, Projection], space: str) -> dict[str, Record]:
-    """Return the entry of ``results.json``: protocols and, for ``pca``, explained variance and the share inside."""
-    return {
-        method: {"protocol": own.protocol, "explained": list(own.explained), "fakes_inside": own.fakes_inside}
-        if own.explained
-        else {"protocol": f"{own.protocol}; {space}"}
-        for method, own in maps.items()
-    }
+    explained: Sequence[float]  # share of the real images' variance along each axis, 0 to 1
+    fakes_inside: float | None  # share of generated points in the real points' hull; None: they have no hull
 
 
 def pca_projection(real: NDArray[np.uint8], fake: NDArray[np.uint8]) -> Projection:
@@ -77,7 +60,7 @@ def pca_projection(real: NDArray[np.uint8], fake: NDArray[np.uint8]) -> Projecti
         f"PCA fitted on the {count} real images: grey (BT.601), {PCA_SIDE} x {PCA_SIDE} pixels (bilinear), flattened"
     )
     explained = (components.eigenvalues_ / np.trace(kernel)).tolist()
-    return Projection("pca", points, projected, protocol, explained, share_inside(projected, points))
+    return Projection(points, projected, protocol, explained, share_inside(projected, points))
 
 
 def _grey_rows(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -87,33 +70,6 @@ def _grey_rows(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         grey = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).convert("L")
         row[:] = np.asarray(grey.resize((PCA_SIDE, PCA_SIDE), Image.Resampling.BILINEAR)).ravel()
     return rows
-
-
-def umap_projection(real: NDArray[Any], fake: NDArray[Any], seed: int) -> Projection:
-    """Map the embeddings of both sets, (M, D) and (N, D), to the plane so that near neighbours stay near.
-
-    UMAP (McInnes 2018; umap-learn, 15 neighbours, minimum distance 0.1), fitted on both together.  Distances between
-    clusters and sizes of clusters mean nothing in such a map, and it varies with the seed.
-
-    Raises:
-        SonoforgeError: There are fewer than 5 images, a feature is not finite, or umap-learn is not installed.
-        ValueError: The tables have different widths.
-    """
-    generated, given = check_pair("umap", fake, real, minimum=1)
-    rows = np.concatenate([given, generated])
-    if len(rows) < 5:
-        raise SonoforgeError(f"umap: {len(rows)} images in all; give at least 5")
-    require("umap", "umap", "umap")
-    from umap import UMAP  # noqa: PLC0415 - an extra, and slow to import
-
-    neighbours, state = min(UMAP_NEIGHBOURS, len(rows) - 1), derive_seed(seed, "umap", bits=32)
-    drawn = UMAP(n_neighbors=neighbours, min_dist=0.1, random_state=state, n_jobs=1).fit_transform(rows)
-    points = np.asarray(drawn, dtype=np.float64)
-    protocol = (
-        f"UMAP, {neighbours} neighbours, minimum distance 0.1, seed {seed}, fitted on {len(given)} real and "
-        f"{len(generated)} generated images together"
-    )
-    return Projection("umap", points[: len(given)], points[len(given) :], protocol)
 
 
 def hull_of(points: Points) -> ConvexHull | None:

@@ -201,7 +201,7 @@ def measure_milestone(
         if kept["protocol_id"] == protocol_id(protocol):
             return kept
     fake = generated_set(checkpoint, real, count, evaluation.seed, device)
-    rows, not_measured, _ = measure_sets(evaluation, real, fake)
+    rows, not_measured = measure_sets(evaluation, real, fake)
     drawn = pca_projection(real.pixels, fake.pixels)
     points = {"real": drawn.real.tolist(), "fake": drawn.fake.tolist()}
     measured = Milestone(

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from sonoforge.runtime.cli.options import flatten
-from sonoforge.runtime.errors import SonoforgeError, did_you_mean, require
+from sonoforge.runtime.errors import SonoforgeError, did_you_mean
 from sonoforge.runtime.notice import NOTICE
 from sonoforge.training import run_folder
 from sonoforge.training.devices import find_device
@@ -24,7 +24,7 @@ from sonoforge.training.evaluation.measure import (
     measure_sets,
     protocol_id,
 )
-from sonoforge.training.evaluation.projections import Projection, pca_projection, record_maps, umap_projection
+from sonoforge.training.evaluation.projections import Projection, pca_projection
 from sonoforge.training.evaluation.spaces import Space, choose_space, open_spaces
 from sonoforge.training.gan.checkpoint import describe, find_checkpoint
 from sonoforge.training.gan.image_sets import check_named, is_run, read_held_out, read_image_sets
@@ -91,7 +91,7 @@ def work(config: EvaluateConfig) -> run_folder.Written:
             "protocol_id": protocol_id(protocol),
             "metrics": found.rows,
             "copies": copies,
-            "projections": record_maps(found.maps, found.space),
+            "pca": {name: getattr(found.pca, name) for name in ("protocol", "explained", "fakes_inside")},
             "not_measured": found.not_measured,
             "warnings": _cautions(config, spaces, drawn_by),
             "notice": NOTICE,
@@ -100,7 +100,7 @@ def work(config: EvaluateConfig) -> run_folder.Written:
         }
         run_folder.write_table(folder / TABLE, list(found.rows[0]) if found.rows else ["name"], found.rows)
         drawn = pictures.draw_copies(found.tested, sets.trained.pixels, fake.pixels) if found.tested else {}
-        drawn |= {method: pictures.draw_projection(own) for method, own in found.maps.items()}
+        drawn["pca"] = pictures.draw_projection(found.pca)
         drawn |= pictures.draw_sets((real.pixels, fake.pixels), found.rows, Path(fake.source))
         page = write_evaluation(folder, results, drawn)
         run_folder.write_results(folder, results)
@@ -111,8 +111,7 @@ def work(config: EvaluateConfig) -> run_folder.Written:
 class _Measured(NamedTuple):
     rows: list[Record]  # a figure each
     not_measured: list[Record]
-    maps: Mapping[str, Projection]
-    space: str  # of the maps
+    pca: Projection
     tested: TestedCopies | None
 
 
@@ -124,13 +123,8 @@ def _measure(config: EvaluateConfig, sets: EvaluatedSets, evaluation: Evaluation
         with threadpool_limits(1):
             asked = (sets.trained, sets.fake, sets.held_out, config.seed)
             looking = aside.submit(find_tested_copies, *asked) if "copies" in config.metrics else None
-            rows, not_measured, embedded = measure_sets(evaluation, sets.real, sets.fake)
-            first = embedded[0]
-            draw = {
-                "pca": lambda: pca_projection(sets.real.pixels, sets.fake.pixels),
-                "umap": lambda: umap_projection(first.real.features, first.fake.features, config.seed),
-            }
-            maps = {method: draw[method]() for method in config.plots}
+            rows, not_measured = measure_sets(evaluation, sets.real, sets.fake)
+            pca = pca_projection(sets.real.pixels, sets.fake.pixels)
             try:
                 tested = looking.result() if looking else None
             except SonoforgeError as error:
@@ -140,7 +134,7 @@ def _measure(config: EvaluateConfig, sets: EvaluatedSets, evaluation: Evaluation
     if not rows and tested is None:
         why = not_measured[0]["why"]
         raise SonoforgeError(f"{sets.fake.source}: nothing that was asked for can be measured; {why}")
-    return _Measured(rows, not_measured, maps, embedded[0].space, tested)
+    return _Measured(rows, not_measured, pca, tested)
 
 
 def _sets(config: EvaluateConfig, cache: Path | None) -> EvaluatedSets:
@@ -166,8 +160,6 @@ def _check(config: EvaluateConfig) -> None:
             f"--lpips: no file {config.lpips}; give the .safetensors file of a network, or {', '.join(VARIANTS)} to "
             f"download it{did_you_mean(config.lpips, list(VARIANTS))}"
         )
-    if "umap" in config.plots:
-        require("plots: umap", "umap", "umap")
     if config.reading_classes:
         raise SonoforgeError("reading_classes: requires --reading-sheet")
 

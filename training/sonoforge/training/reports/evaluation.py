@@ -5,7 +5,6 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import matplotlib.figure
 from markupsafe import Markup
@@ -32,7 +31,6 @@ _SHEETS = ("samples", "nearest")  # of images; all others are charts
 _SIDE = 1600  # pixels of a sheet, at most: as JPEG, the page stays below 10 MB
 _LEVELS = {"yes": "yes", "no": "no", "partly": "open", "unknown": "open"}
 _NAMES = 40  # flagged files listed; the rest is counted
-_MAPS = {"pca": "PCA", "umap": "UMAP"}
 _COLOURS = {"outside": "bad", "within": "ok"}
 
 Pictures = Mapping[str, Markup]
@@ -58,8 +56,8 @@ def _page(results: Record, pictures: Pictures) -> blocks.Page:
         blocks.Section("metrics", "All metrics", list(_metrics(results, pictures))),
         blocks.Section("copies", "Copies of training images", list(_copies(results["copies"], pictures))),
     ]
-    if results["projections"]:
-        sections.append(blocks.Section("maps", "Maps", list(_maps(results["projections"], pictures))))
+    if results["pca"]:
+        sections.append(blocks.Section("map", "Map", list(_map(results["pca"], pictures))))
     if "curves" in pictures:
         sections.append(blocks.Section("training", "Training of the generator", list(_picture("curves", pictures))))
     sections += [
@@ -162,18 +160,15 @@ def _interval(row: Record) -> str:
     return f"{share(row['low'])} to {share(row['high'])}"
 
 
-def _maps(projections: Mapping[str, Mapping[str, Any]], pictures: Pictures) -> Iterator[blocks.Block]:
-    yield WORDS.text("maps")
-    yield blocks.Grid([own for name in _MAPS for own in _picture(name, pictures)])
-    for method, found in projections.items():
-        if found.get("protocol"):
-            yield blocks.Text(f"{found['protocol']}.", "note-text")
-        if "explained" in found:
-            rows = [
-                ("variance explained by each axis", ", ".join(map(share, found["explained"])) or "n/a"),
-                ("generated inside the real hull", share(found["fakes_inside"])),
-            ]
-            yield WORDS.table("hulls", rows, title=_MAPS[method])
+def _map(pca: Record, pictures: Pictures) -> Iterator[blocks.Block]:
+    yield WORDS.text("map")
+    yield from _picture("pca", pictures)
+    yield blocks.Text(f"{pca['protocol']}.", "note-text")
+    rows = [
+        ("variance explained by each axis", ", ".join(map(share, pca["explained"]))),
+        ("generated inside the real hull", share(pca["fakes_inside"])),
+    ]
+    yield WORDS.table("hulls", rows)
 
 
 def _protocol(results: Record) -> Iterator[blocks.Block]:

@@ -63,7 +63,6 @@ def _training_curves(run: Path) -> Figure | None:
 
 
 REAL, FAKE = SERIES[:2]
-_NAMES = {"pca": "component", "umap": "UMAP"}
 _POINTS = 2000  # of a set; more are embedded as a picture
 _LINEAR_REACH = 3.0  # ratios beyond this are drawn on an axis that is logarithmic from 1 on
 _FURTHEST = 100.0
@@ -71,7 +70,7 @@ _FURTHEST = 100.0
 
 @styled
 def draw_projection(projection: Projection) -> Figure:
-    """Draw both sets in the plane: real images as circles, generated ones as triangles; PCA has hulls."""
+    """Draw both sets in the plane: real images as circles, generated ones as triangles, each in their hull."""
     width, height = np.ptp(np.concatenate([projection.real, projection.fake]), axis=0)
     figure, axes = new_chart(90 + float(np.clip(360 * height / (width or 1.0), 170, 330)))
     size = 30 * min(1.0, math.sqrt(300 / max(len(projection.real), len(projection.fake))))
@@ -90,20 +89,17 @@ def draw_projection(projection: Projection) -> Figure:
             label=f"{name}, {len(points)}",
             rasterized=len(points) > _POINTS,
         )
-        hull = hull_of(points) if projection.explained else None
+        hull = hull_of(points)
         if hull is not None:
             corners = points[[*hull.vertices, hull.vertices[0]]]
             axes.plot(corners[:, 0], corners[:, 1], dashes, color=colour, linewidth=1.3)
             axes.fill(corners[:, 0], corners[:, 1], color=colour, alpha=0.06, linewidth=0)
-    shares = ["", ""]
-    if projection.explained:
-        shares = [f": {share(explained)} of real variance" for explained in projection.explained]
-    name = _NAMES[projection.method]
-    axes.set(xlabel=f"{name} 1{shares[0]}", ylabel=f"{name} 2{shares[1]}")
+    parts = enumerate(projection.explained, 1)
+    across, up = [f"component {number}: {share(explained)} of real variance" for number, explained in parts]
+    axes.set(xlabel=across, ylabel=up)
     axes.set_aspect("equal", adjustable="datalim")
-    if projection.explained:
-        inside = "not defined" if projection.fakes_inside is None else share(projection.fakes_inside, 0)
-        axes.set_title(f"generated inside the real hull: {inside}", color=SOFT)
+    inside = "not defined" if projection.fakes_inside is None else share(projection.fakes_inside, 0)
+    axes.set_title(f"generated inside the real hull: {inside}", color=SOFT)
     figure.legend(loc="outside lower left", ncols=2)
     return figure
 

@@ -156,7 +156,7 @@ def _measure(
     real = tested_images(task, images, channels)
     chosen = drawn.images[evenly_spaced(len(drawn), min(len(real), MOST_MEASURED))]
     evaluation = open_evaluation(task)
-    rows, _, _ = measure.measure_sets(evaluation, real, _as_set(task.recipe, chosen, (), synthetic=True))
+    rows, _ = measure.measure_sets(evaluation, real, _as_set(task.recipe, chosen, (), synthetic=True))
     checkpoint = gan_checkpoint.find_checkpoint(folder)
     about = gan_checkpoint.describe(checkpoint)
     recipe = compose(experiment.settings_of(task.experiment, task.recipe))

@@ -35,7 +35,6 @@ class EvaluateConfig(EvaluationInput, LpipsOptions):
         help="number of random halves for noise floors and intervals; a tenth of it for slow metrics",
         limits=(5, None),
     )
-    plots: tuple[str, ...] = setting(("pca",), "metrics.plots", help="maps of the images", choices=("pca", "umap"))
     reading_sheet: int | None = option(
         None,
         help="write a blinded reader study instead\n"
