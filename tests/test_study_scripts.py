@@ -187,16 +187,32 @@ def test_equivariance(run: Run, tmp_path: Path) -> None:
     assert len(re.findall(r"EQ-[TR], .*: -?[\d.]+ dB", printed)) == 3
 
 
-def test_half_weights(run: Run, tmp_path: Path) -> None:
+def test_eight_bits(run: Run, tmp_path: Path) -> None:
     small_checkpoint(tmp_path / "run", "stylegan2", 2, side=32)
     succeed("export", tmp_path / "run", "--out", tmp_path / "b")
     before, size = Generator(tmp_path / "b").generate(2, class_name="a"), (tmp_path / "b/generator.onnx").stat().st_size
-    run("generators/half_weights", tmp_path / "b")
+    run("generators/eight_bits", tmp_path / "b")
     assert (tmp_path / "b/generator.onnx").stat().st_size < size
     assert succeed("verify", tmp_path / "b").json["golden"]["max_abs_difference"] == {"generator.onnx": 0}
     after = Generator(tmp_path / "b").generate(2, class_name="a")
     assert 0 <= np.abs(after.astype(int) - before).max() <= 2
-    assert "rounded to half precision" in (tmp_path / "b/MODEL_CARD.md").read_text()
+    assert "rounded to eight bits" in (tmp_path / "b/MODEL_CARD.md").read_text()
+
+
+def test_autoencoder(run: Run, weights: tuple[Path, Path], tmp_path: Path) -> None:
+    for seed in range(8):
+        save(tmp_path / f"data/{'ab'[seed % 2]}/{seed}.png", draw_scan(seed, 64))
+    given = "--data", tmp_path / "data", "--features", weights[1], "--image-size", 32
+    run("generators/autoencoder", tmp_path / "coder", *given, "--steps", 4, BATCH=2)
+    options = shlex.split(
+        "--recipe flow --preset latent --set gan.batch=2 --set gan.metrics=none --image-size 32 --steps 2"
+    )
+    options += ["--set", f"gan.start_from={tmp_path / 'coder'}", "--out", str(tmp_path / "runs")]
+    trained = Path(succeed("gan", "train", "--data", given[1], *options).json["run"])
+    run("generators/autoencoder", tmp_path / "own", *given, "--steps", 3, "--polish", trained, BATCH=2, DRAWINGS=4)
+    before, after = (load_generator(folder).state_dict() for folder in (trained, tmp_path / "own"))
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert changed and all(name.startswith("autoencoder.decoder.") for name in changed)
 
 
 def test_looks(load: Callable[[str], ModuleType], run: Run, tmp_path: Path) -> None:

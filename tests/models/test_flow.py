@@ -16,9 +16,11 @@ from torch import Tensor
 from gan_trainings import SETTINGS, draw_masked_discs
 from sonoforge.models import flow
 from sonoforge.runtime.seeds import derive_seed
+from sonoforge.training.data.pixels import to_tensor
 from sonoforge.training.gan import engine
 from sonoforge.training.gan.state import TrainingState, build_state
 from sonoforge.training.gan.training import Training, prepare
+from sonoforge.training.gan.training_set import DeviceImages, draw_real
 
 Field = Callable[[Tensor, Tensor], Tensor]
 RATE, BETAS, N = 0.001, (0.9, 0.99), 4  # of the recipe's Adam; images in a batch
@@ -46,7 +48,7 @@ def test_the_sampler_follows_fields_of_known_solution(
     field: Field, expected: Callable[[Tensor], Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The exact solution of a straight field, and about exp(1) times the start for dx/dt = x."""
-    made, calls = flow.Generator(8, 1, 64).double(), []
+    made, calls = flow.Generator(8, 1).double(), []
     monkeypatch.setattr(made, "velocity", lambda images, times, _: calls.append(times) or field(images, times))
     first = torch.linspace(-0.3, -0.1, 128, dtype=torch.float64).view(2, 64)
     torch.testing.assert_close(made(first).flatten(1), expected(first).clamp(-1, 1), rtol=0, atol=1e-6)
@@ -54,13 +56,14 @@ def test_the_sampler_follows_fields_of_known_solution(
     assert math.prod(1 + step for step in LENGTHS) == pytest.approx(math.e, rel=0.05)
 
 
-def make(structures: bool = True) -> tuple[Training, TrainingState, Any]:
+def make(structures: bool = True, depth: int = 0) -> tuple[Training, TrainingState, Any]:
     """Training of the recipe on discs of two classes, 16 x 16 pixels, perhaps with their masks."""
-    images = draw_masked_discs(8, 16)
+    images = draw_masked_discs(8, 32 if depth else 16)
     if not structures:
         images = dataclasses.replace(images, pixels=images.pixels[..., :1])
-    settings = dataclasses.replace(SETTINGS, recipe="flow", image_size=16, width=8, batch=N, class_name="", steps=4)
-    training = prepare(dataclasses.replace(settings, masks=structures), images, "cpu")
+    settings = dataclasses.replace(SETTINGS, recipe="flow", image_size=32 if depth else 16, width=8, batch=N, steps=4)
+    training = prepare(dataclasses.replace(settings, class_name="", masks=structures), images, "cpu")
+    training = dataclasses.replace(training, options={**training.options, "depth": depth})
     state = build_state(training)
     return training, state, engine.prepare_data(state, training)
 
@@ -78,7 +81,7 @@ def learned(number: int) -> int:
 
 
 def loss_by_hand(state: TrainingState, batch: Any, number: int, *, masks: bool) -> Tensor:
-    """Mean squared error, image by image and channel by channel; masks weigh as many as those not learned, too."""
+    """Squared error, image by image and channel by channel; masks weigh .1, those that are learned for all."""
     total: Any = 0.0
     times, parts = chance_of(number)
     for index in range(N):
@@ -94,8 +97,8 @@ def loss_by_hand(state: TrainingState, batch: Any, number: int, *, masks: bool) 
             if channel == 0:
                 total = total + error
             elif parts[index] >= 2 / 3:
-                total = total + error * N / learned(number)
-    return total / batch.real.numel()
+                total = total + 0.1 * error * 3
+    return total / batch.real[:, 0].numel()
 
 
 class _Adam:
@@ -164,7 +167,7 @@ def test_labels_change_weights_and_images() -> None:
 @torch.no_grad()
 def test_it_draws_into_the_masks_that_it_is_given() -> None:
     torch.manual_seed(0)
-    made: Any = flow.Generator(16, 3, 3 * 16 * 16, classes=2, masks=2, width=8)
+    made: Any = flow.Generator(16, 3, classes=2, masks=2, width=8)
     latents, labels = torch.randn(4, made.latent_size), torch.arange(4) % 2
     masks = torch.where(torch.rand(4, 2, 16, 16) < 0.5, -1.0, 1.0)
     drawn, changed = (made(latents, labels, own) for own in (masks, -masks))
@@ -173,17 +176,54 @@ def test_it_draws_into_the_masks_that_it_is_given() -> None:
     assert not torch.equal(made(latents, labels)[:, 1:], masks)
 
 
+@pytest.mark.parametrize(("depth", "masks"), [(0, 0), (0, 2), (4, 0), (4, 2)])
+@torch.no_grad()
+def test_maps_are_decoded_to_what_was_encoded(depth: int, masks: int) -> None:
+    """Squares of pixels and masks exactly; of an autoencoder's image there is only the shape."""
+    torch.manual_seed(0)
+    made = flow.Generator(32, 1 + masks, masks=masks, width=8, depth=depth)
+    samples = torch.rand(3, 1 + masks, 32, 32) * 2 - 1
+    maps = made.encode(samples)
+    side = 8 if depth else 32
+    assert maps.shape == (3, *made.shape) == (3, (depth or 1) + masks * (32 // side) ** 2, side, side)
+    assert made.latent_size == maps[0].numel()
+    again = made.decode(maps)
+    assert torch.equal(again[:, 1:], samples[:, 1:])
+    assert again.shape == samples.shape and (bool(depth) or torch.equal(again, samples))
+    assert float(made(torch.randn(2, made.latent_size)).abs().max()) <= 1
+
+
+def test_an_autoencoder_stays_as_it_is_while_the_flow_of_its_maps_learns() -> None:
+    _, state, real = make(True, depth=4)
+    before = {name: value.clone() for name, value in state.generator.state_dict().items()}
+    for number in range(3):
+        engine.update_velocity(state, engine.draw_batch(state, real, number))
+    changed = {name for name, value in state.generator.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed and not any(name.startswith("autoencoder.") for name in changed)
+
+
+@torch.no_grad()
+def test_maps_encoded_beforehand_are_drawn_as_the_images_would_be() -> None:
+    training, state, real = make(True, depth=4)
+    assert training.recipe.mirror and real.pixels.dtype == torch.float32
+    pixels = to_tensor(training.images.pixels)
+    shown = DeviceImages(pixels, training.images.labels, N, training.settings.seed, mirror=True)
+    for number in range(5):  # more than an epoch of 8 images, each both ways
+        (images, labels), (maps, own) = draw_real(shown, number), draw_real(real, number)
+        torch.testing.assert_close(maps, state.generator.encode(images), rtol=1e-4, atol=1e-5)  # type: ignore[operator]
+        assert torch.equal(labels, own)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"image_size": 48, "latent_size": 48 * 48}, "48 is not a multiple of 32"),
-        ({"image_size": 12, "latent_size": 144}, "12 is not a multiple of 8"),
-        ({"image_size": 16, "latent_size": 64}, "64 is not 256"),
-        ({"image_size": 16, "latent_size": 256, "width": 12}, "width: 12 is not a multiple of 8"),
+        ({"image_size": 48}, "48 is not a multiple of 32"),
+        ({"image_size": 12}, "12 is not a multiple of 8"),
+        ({"image_size": 16, "width": 12}, "width: 12 is not a multiple of 8"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(options: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         flow.Generator(channels=1, **options)
     with pytest.raises(ValueError, match="labels: "):
-        flow.Generator(8, 1, 64, classes=2)(torch.zeros(1, 64))
+        flow.Generator(8, 1, classes=2)(torch.zeros(1, 64))

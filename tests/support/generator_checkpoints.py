@@ -23,6 +23,7 @@ PLAIN: dict[str, dict[str, Any]] = {
     "projected": {"width": 4},
     "projected:label-maps": {"width": 4, "structures": 2, "maps": 5},
     "flow": {"width": 8},
+    "flow:latent": {"width": 8, "depth": 4},
 }
 STYLED: dict[str, dict[str, Any]] = {
     "stylegan1": {"mapping_layers": 2, "channel_base": 64},
@@ -60,8 +61,9 @@ def small_checkpoint(
         "classes": classes,
         **({"style_size": 8, "channel_max": 4, **STYLED[recipe]} if recipe in STYLED else PLAIN[recipe]),
     }
-    if recipe == "flow":
-        options |= {"latent_size": options["channels"] * options["image_size"] ** 2, "masks": masks}
+    if recipe.startswith("flow"):
+        del options["latent_size"]
+        options |= {"masks": masks}
     torch.manual_seed(1)
     generator = ARCHITECTURES[architecture].generator(**options)
     with torch.no_grad():
@@ -101,7 +103,7 @@ CASES = [
     ("stylegan2", 2, 0, ("onnx",)),
     ("spade", 0, 2, ("onnx",)),
     ("projected", 2, 1, ("onnx",)),
-    ("flow", 2, 1, ("onnx",)),
+    ("flow:latent", 2, 1, ("onnx",)),
 ]
 
 # The other architectures, and a bundle of all formats.

@@ -6,6 +6,8 @@ is x_1 - x_0.  The U-Net is that of Dhariwal, Nichol, "Diffusion Models Beat GAN
 small: residual blocks that time and class steer by scale and shift, self-attention at 8 x 8 and below.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import (
@@ -23,6 +25,8 @@ WIDTH = 32  # channels of the largest maps
 # Of the largest maps, a multiple of 8.  Each of their places holds a square of pixels, as in "Simple Diffusion"
 # (Hoogeboom, Heek, Salimans, ICML 2023, section 3.2).
 SIDE = 32
+CODER_WIDTHS = (24, 48, 64)  # channels of the autoencoder's maps at the image's side, a half and a quarter of it
+SHRUNK = 4  # times that its maps' side is smaller than the image's
 MULTIPLES = (1, 2, 2, 2)  # of the width, at the largest maps and after each halving
 STEPS = 20  # of the sampler
 # Steps are shorter near the noise, where coarse structure is decided (Esser et al., ICML 2024, section 5.3.2).
@@ -68,66 +72,131 @@ class _Attention(nn.Module):
         return result
 
 
-class Generator(nn.Module):
-    """Map noise of the image's size, as a latent vector, and a class to an image, by `STEPS` steps of the sampler.
+class _Residual(nn.Module):
+    """Two convolutions beside a skip."""
 
-    Masks are further channels with a time of their own (Bao et al., "One Transformer Fits All Distributions", ICML
-    2023): the one network draws images with their masks, images alone, and images into given masks.
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(_GROUPS, width)
+        self.first, self.last = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        result: Tensor = maps + self.last(silu(self.first(silu(self.norm(maps)))))
+        return result
+
+
+class Autoencoder(nn.Module):
+    """Map images (N, C, S, S) in [-1, 1] to maps (N, Z, S / 4, S / 4) of variance 1, and back.
+
+    In small the one of Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", CVPR 2022,
+    section 3.1. It is trained before the flow and then fixed.
+    """
+
+    def __init__(self, channels: int, depth: int) -> None:
+        super().__init__()
+        fine, middle, coarse = CODER_WIDTHS
+        self.encoder = nn.Sequential(
+            nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, middle, 3, padding=1), _Residual(middle),
+            nn.Conv2d(middle, coarse, 4, 2, 1), _Residual(coarse),
+            nn.GroupNorm(_GROUPS, coarse), nn.SiLU(), nn.Conv2d(coarse, depth, 3, padding=1),
+        )  # fmt: skip
+        self.decoder = nn.Sequential(
+            nn.Conv2d(depth, coarse, 3, padding=1), _Residual(coarse), _Residual(coarse),
+            nn.Upsample(scale_factor=2), nn.Conv2d(coarse, middle, 3, padding=1), _Residual(middle), _Residual(middle),
+            nn.Upsample(scale_factor=2), nn.Conv2d(middle, fine, 3, padding=1), _Residual(fine),
+            nn.GroupNorm(_GROUPS, fine), nn.SiLU(), nn.Conv2d(fine, channels, 3, padding=1),
+        )  # fmt: skip
+        self.mean = nn.Parameter(torch.zeros(depth, 1, 1), requires_grad=False)
+        self.deviation = nn.Parameter(torch.ones(depth, 1, 1), requires_grad=False)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Return the maps of images."""
+        maps: Tensor = (self.encoder(images) - self.mean) / self.deviation
+        return maps
+
+    def decode(self, maps: Tensor) -> Tensor:
+        """Return the images of maps."""
+        images: Tensor = self.decoder(maps * self.deviation + self.mean)
+        return images
+
+
+class Generator(nn.Module):
+    """Map noise, as a latent vector, and a class to an image, by `STEPS` steps of the sampler.
+
+    The flow is of maps: squares of pixels, or those of an autoencoder. Masks are further channels with a time of their
+    own (Bao et al., "One Transformer Fits All Distributions", ICML 2023): the one network draws images with their
+    masks, images alone, and images into given masks.
 
     Args:
         image_size: Side in pixels, S; a multiple of `SIDE`, or below it of 8.
         channels: C, image and masks together.
-        latent_size: C x S x S.
         classes: 0 for none.
         masks: K, the last of the C channels.
         width: Channels of the largest maps; the halved ones have `MULTIPLES` of it.
+        depth: Channels of the autoencoder's maps, of a quarter of the image's side; 0 for a flow of pixels.
 
     Raises:
-        ValueError: The side or the latent size does not fit.
+        ValueError: The side or the width does not fit.
     """
 
     latent_distribution = "normal"
 
     def __init__(
-        self, image_size: int, channels: int, latent_size: int, classes: int = 0, masks: int = 0, width: int = WIDTH
+        self, image_size: int, channels: int, classes: int = 0, masks: int = 0, width: int = WIDTH, depth: int = 0
     ) -> None:
         super().__init__()
-        side = min(SIDE, image_size)
+        side = image_size // SHRUNK if depth else min(SIDE, image_size)
         if side % 8 or image_size % side:
             raise ValueError(f"image_size: {image_size} is not a multiple of {side if side % 8 == 0 else 8}")
         if width % _GROUPS:
             raise ValueError(f"width: {width} is not a multiple of {_GROUPS}")
-        own = channels * image_size**2
-        if latent_size != own:
-            raise ValueError(f"latent_size: {latent_size} is not {own}, one number for each pixel; leave it out")
-        self.shape, self.latent_size, self.classes = (channels, image_size, image_size), latent_size, classes
-        self.masks, self.patch, condition = masks, image_size // side, 4 * width
-        pixels = channels * self.patch**2
-        times = 2 * _FREQUENCIES * (2 if masks else 1)
+        self.patch, condition = image_size // side, 4 * width
+        own = [depth or (channels - masks) * self.patch**2, masks * self.patch**2]
+        self.parts = own[: 2 if masks else 1]  # channels of the maps: of image and masks
+        self.shape = (sum(own), side, side)
+        self.latent_size = math.prod(self.shape)
+        self.classes, self.masks = classes, masks
+        self.autoencoder = Autoencoder(channels - masks, depth).requires_grad_(False) if depth else None
+        times = 2 * _FREQUENCIES * len(self.parts)
         self.time = nn.Sequential(nn.Linear(times, condition), nn.SiLU(), nn.Linear(condition, condition))
         self.embedding = nn.Embedding(classes, condition) if classes else None
         widths = [width * share for share in MULTIPLES]
         sides = [side // 2**halvings for halvings in range(len(widths))]
-        self.first = nn.Conv2d(pixels, width, 3, padding=1)
+        self.first = nn.Conv2d(sum(own), width, 3, padding=1)
         down = zip([width, *widths], widths, sides, strict=False)
         self.down = nn.ModuleList([_Block(a, b, condition, attended=side <= ATTENDED) for a, b, side in down])
         self.middle = _Block(widths[-1], widths[-1], condition, attended=True)
         up = zip(widths[::-1], [*widths[-2::-1], width], sides[::-1], strict=True)
         self.up = nn.ModuleList([_Block(2 * a, b, condition, attended=side <= ATTENDED) for a, b, side in up])
-        self.norm, self.last = nn.GroupNorm(_GROUPS, width), nn.Conv2d(width, pixels, 3, padding=1)
+        self.norm, self.last = nn.GroupNorm(_GROUPS, width), nn.Conv2d(width, sum(own), 3, padding=1)
 
-    def velocity(self, images: Tensor, times: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return the velocity (N, C, S, S) at noisy images, with labels (N,) if conditional.
+    def encode(self, samples: Tensor) -> Tensor:
+        """Return the maps (N, M, s, s) of samples (N, C, S, S)."""
+        images, masks = samples[:, : samples.shape[1] - self.masks], samples[:, samples.shape[1] - self.masks :]
+        coder = self.autoencoder
+        maps = pixel_unshuffle(images, self.patch) if coder is None else coder.encode(images)
+        return torch.cat([maps, pixel_unshuffle(masks, self.patch)], 1) if self.masks else maps
+
+    def decode(self, maps: Tensor) -> Tensor:
+        """Return the samples (N, C, S, S) in [-1, 1] of maps (N, M, s, s)."""
+        of_image, of_masks = maps[:, : self.parts[0]], maps[:, self.parts[0] :]
+        coder = self.autoencoder
+        images = pixel_shuffle(of_image, self.patch) if coder is None else coder.decode(of_image)
+        both = [images, pixel_shuffle(of_masks, self.patch)] if self.masks else [images]
+        return torch.cat(both, 1).clamp(-1, 1)
+
+    def velocity(self, maps: Tensor, times: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the velocity (N, M, s, s) at noisy maps, with labels (N,) if conditional.
 
         Times are in [0, 1]: (N, 1), or (N, 2) of image and masks; one row may be for all.
         """
-        angles = (times[..., None] * torch.logspace(0, 3, _FREQUENCIES, device=images.device)).flatten(1)
-        condition = self.time(torch.cat([angles.cos(), angles.sin()], 1).to(images.dtype))
+        angles = (times[..., None] * torch.logspace(0, 3, _FREQUENCIES, device=maps.device)).flatten(1)
+        condition = self.time(torch.cat([angles.cos(), angles.sin()], 1).to(maps.dtype))
         if self.embedding is not None:
             if labels is None:
                 raise ValueError(f"labels: the network is conditional; give (N,) int64 below {self.classes}")
             condition = condition + self.embedding(labels)
-        condition, maps, kept = silu(condition), self.first(pixel_unshuffle(images, self.patch)), []
+        condition, maps, kept = silu(condition), self.first(maps), []
         for number, block in enumerate(self.down):
             maps = block(maps if number == 0 else avg_pool2d(maps, 2), condition)
             kept.append(maps)
@@ -135,32 +204,32 @@ class Generator(nn.Module):
         for number, block in enumerate(self.up):
             maps = maps if number == 0 else interpolate(maps, scale_factor=2)
             maps = block(torch.cat([maps, kept.pop()], 1), condition)
-        velocity: Tensor = pixel_shuffle(self.last(silu(self.norm(maps))), self.patch)
+        velocity: Tensor = self.last(silu(self.norm(maps)))
         return velocity
 
-    def forward(self, latents: Tensor, labels: Tensor | None = None, maps: Tensor | None = None) -> Tensor:
-        """Follow the velocity from normal latents (N, Z) to images (N, C, S, S) in [-1, 1].
+    def forward(self, latents: Tensor, labels: Tensor | None = None, masks: Tensor | None = None) -> Tensor:
+        """Follow the velocity from normal latents (N, Z) to samples (N, C, S, S) in [-1, 1].
 
         Args:
             latents: (N, Z).
             labels: (N,) int64 of a conditional network.
-            maps: Masks to draw into, (N, K, S, S) in [-1, 1]; without them masks are drawn, too.
+            masks: Those to draw into, (N, K, S, S) in [-1, 1]; without them masks are drawn, too.
         """
-        images = latents.unflatten(1, self.shape)
-        if maps is not None:
-            images = torch.cat([images[:, : -self.masks], maps], 1)
+        maps = latents.unflatten(1, self.shape)
+        given = None if masks is None else pixel_unshuffle(masks, self.patch)
         for time in TIMES:
-            images = self.step(images, torch.full((1,), time, device=images.device), labels, maps)
-        drawn: Tensor = images.clamp(-1, 1)
-        return drawn
+            maps = self.step(maps, torch.full((1,), time, device=maps.device), labels, given)
+        return self.decode(maps if given is None else torch.cat([maps[:, : self.parts[0]], given], 1))
 
-    def step(self, images: Tensor, time: Tensor, labels: Tensor | None = None, maps: Tensor | None = None) -> Tensor:
-        """Take a step of Euler from images at a time (1,) of `TIMES`."""
+    def step(self, maps: Tensor, time: Tensor, labels: Tensor | None = None, given: Tensor | None = None) -> Tensor:
+        """Take a step of Euler from maps (N, M, s, s) at a time (1,) of `TIMES`; ``given`` are those of masks."""
         even = SHIFT * time / (1 + (SHIFT - 1) * time) + 1 / STEPS  # when the next one begins, in equal steps
         length = even / (even + SHIFT * (1 - even)) - time
-        of_masks = [time if maps is None else torch.ones_like(time)] if self.masks else []
-        images = images + length * self.velocity(images, torch.stack([time, *of_masks], 1), labels)
-        return images if maps is None else torch.cat([images[:, : -self.masks], maps], 1)
+        if given is not None:
+            maps = torch.cat([maps[:, : self.parts[0]], given], 1)
+        of_masks = [time if given is None else torch.ones_like(time)] if self.masks else []
+        moved: Tensor = maps + length * self.velocity(maps, torch.stack([time, *of_masks], 1), labels)
+        return moved
 
 
 class NoDiscriminator(nn.Module):

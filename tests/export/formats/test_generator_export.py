@@ -27,8 +27,10 @@ from sonoforge.export.formats.source import (
 )
 from sonoforge.models.flow import STEPS
 from sonoforge.models.stylegan.generator import MappingNetwork
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.gan.generator import GeneratedImages, load_generator
 from sonoforge.training.gan.networks import ARCHITECTURES
+from sonoforge.training.gan.start_from import read_starting_weights
 from traces import traces_of_this_machine
 
 _PARAMS = [*CASES, *(pytest.param(case, marks=pytest.mark.slow) for case in SLOW_CASES)]
@@ -88,13 +90,24 @@ def test_the_file_says_what_it_is_and_nothing_of_the_host(exported: tuple[str, E
 
 
 def test_flow_matching_stores_each_weight_once_for_all_its_passes(generators: Any) -> None:
-    made = generators("flow", 2, ("onnx",), 1)
+    made = generators("flow:latent", 2, ("onnx",), 1)
     model, network = onnx.load(made.bundle / "generator.onnx"), load_generator(made.checkpoint)
     stored = sum(math.prod(tensor.dims) for tensor in model.graph.initializer)
     assert stored < 1.05 * sum(weight.numel() for weight in network.parameters())
     passes = sum("generator.last.bias" in node.input for node in model.graph.node)
     assert passes == STEPS == 20 and not any(node.op_type in ("Loop", "Scan", "If") for node in model.graph.node)
     assert "use the ONNX file" in unsuitable("executorch", network) and not unsuitable("torchscript", network)
+
+
+def test_a_training_starts_from_a_bundle_with_all_weights_of_its_checkpoint(generators: Any) -> None:
+    made = generators("flow:latent", 2, ("onnx",), 1)
+    found, wanted = read_starting_weights(str(made.bundle)), load_generator(made.checkpoint).state_dict()
+    assert found.architecture == "flow" and found.classes == ("a", "b") and found.masks == 1
+    assert found.generator.keys() == wanted.keys()
+    for name, value in wanted.items():  # rounded to half precision where the ONNX file lacks them
+        torch.testing.assert_close(found.generator[name], value, rtol=1e-3, atol=1e-4)
+    with pytest.raises(SonoforgeError, match="give its run folder instead"):
+        read_starting_weights(str(generators("dcgan", 2, ("onnx",), 1).bundle))
 
 
 def test_as_a_data_set_a_bundle_draws_what_its_checkpoint_draws(generators: Any) -> None:

@@ -38,6 +38,7 @@ from sonoforge.training.gan.start_from import (
     check_transfer,
     for_classes,
     read_starting_weights,
+    suited,
     transfer_weights,
 )
 from sonoforge.training.gan.training import Pretrained, prepare
@@ -271,7 +272,7 @@ def test_other_classes_take_their_own_by_name_and_new_ones_the_mean() -> None:
 
 def test_flow_matching_continues_with_its_classes_by_name() -> None:
     torch.manual_seed(0)
-    theirs, own = (flow.Generator(8, 1, 64, classes=count, width=8) for count in (3, 2))
+    theirs, own = (flow.Generator(8, 1, classes=count, width=8) for count in (3, 2))
     own.load_state_dict(for_classes(theirs.state_dict(), NAMES, [NAMES[2], "cyst"]))
     latents = torch.randn(1, 64)
     torch.testing.assert_close(own(latents, torch.tensor([0])), theirs(latents, torch.tensor([2])))
@@ -291,6 +292,43 @@ def test_a_training_starts_from_one_of_other_classes(tmp_path: Path, squeezenet_
     said = succeed("gan", "train", "--data", pictures, *options, "--set", f"gan.start_from={first}").err
     assert "classes that go on with their weights: malignant; that start with the mean of all: cyst" in said
     assert said.count("parameters taken from") == 2 and said.count(", 0 new") == 2
+
+
+# A flow that draws images, or images with masks, and has classes or not.
+
+
+def _flow(side: int = 16, classes: int = 0, masks: int = 0, seed: int = 0) -> flow.Generator:
+    network = flow.Generator(side, 1 + masks, classes, masks, width=8)
+    chance = torch.Generator().manual_seed(seed)
+    for weight in network.parameters():  # none is 0, unlike those of a new network
+        nn.init.normal_(weight, 0, 0.1, generator=chance)
+    return network.eval()
+
+
+@pytest.mark.parametrize(("only", "rows"), [("malignant", [2]), ("cyst", [0, 1, 2])])
+@torch.no_grad()
+def test_a_flow_goes_on_with_one_class_and_without_masks_as_it_drew_before(only: str, rows: list[int]) -> None:
+    theirs, ours = _flow(64, 3, 1), _flow(64, seed=1)
+    start = StartingWeights("there", "flow", theirs.state_dict(), {}, NAMES, 1, 64)
+    options = {"classes": 0, "channels": 1, "image_size": 64}
+    transfer_weights(suited(start, options, (), only), ours, flow.NoDiscriminator())
+    assert theirs.embedding is not None
+    theirs.embedding.weight.copy_(theirs.embedding.weight[rows].mean(0).expand(3, -1))
+    images = torch.randn(2, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    times = torch.tensor([[0.2], [0.7]])
+    # To the other network the masks are at time 0; in place of their noise is its mean.
+    shown = torch.cat([images, torch.zeros_like(images)], 1), torch.cat([times, torch.zeros_like(times)], 1)
+    before = theirs.velocity(theirs.encode(shown[0]), shown[1], torch.zeros(2, dtype=torch.int64))
+    found = ours.velocity(ours.encode(images), times)
+    torch.testing.assert_close(found, before[:, : found.shape[1]], rtol=1e-4, atol=1e-5)
+
+
+def test_a_flow_takes_classes_by_name_and_new_ones_the_mean() -> None:
+    theirs = _flow(classes=3)
+    start = StartingWeights("there", "flow", theirs.state_dict(), {}, NAMES)
+    found = suited(start, {"classes": 2, "channels": 1, "image_size": 16}, ("malignant", "cyst"), "").generator
+    rows = theirs.state_dict()["embedding.weight"]
+    torch.testing.assert_close(found["embedding.weight"], torch.stack([rows[2], rows.mean(0)]))
 
 
 # A frozen feature network, which a CPU asks a few images at a time for their gradient.

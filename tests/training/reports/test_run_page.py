@@ -119,7 +119,9 @@ def test_every_table_and_chart_is_a_file_too(sealed: Written) -> None:
     named = [path for path in links if path.startswith(NAMED)]
     assert set(links) == made and len(links) == len(made) + len(NAMED) * 2 == len(made) + len(named) / 2
     assert links[: len(NAMED) * 2] == [f"{name}.{kind}" for name in NAMED for kind in ("csv", "tex")]
-    first, verdict, parts = (page.text.index(text) for text in ("For a paper", "Does the GAN help?", "For clinicians"))
+    first, verdict, parts = (
+        page.text.index(text) for text in ("For a paper", "Do generated images help?", "For clinicians")
+    )
     assert verdict < first < parts
     assert len(made) == 2 * (len(page.tables) + len(page.attributes("svg")))
     for name in made:

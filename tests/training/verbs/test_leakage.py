@@ -36,12 +36,12 @@ ARGUMENTS += ["--device", "cpu", "--set", "cache.folder=none", "--set", "classif
 def noise(alike: int) -> ImageCache:
     """Noise under two labels, 40 images each, of which so many in a row show the same scan."""
     rng = np.random.default_rng(0)
-    scans = rng.integers(30, 220, (80 // alike, 8, 8)).repeat(alike, axis=0)
+    scans = rng.integers(30, 220, (80 // alike, 16, 16)).repeat(alike, axis=0)
     pixels = (scans + rng.integers(-5, 6, scans.shape)).astype(np.uint8)
     items = tuple(Item(f"{i // 40}/{i:02}.png", i // 40, str(i // alike)) for i in range(80))
-    hashes, sizes = tuple(hashlib.sha256(own).hexdigest() for own in pixels), np.full((80, 2), 8)
+    hashes, sizes = tuple(hashlib.sha256(own).hexdigest() for own in pixels), np.full((80, 2), 16)
     dataset, images = Dataset("noise", Path("/noise"), ("one", "two"), items), np.repeat(pixels[..., None], 3, axis=3)
-    cache = ImageCache(dataset, 8, images, hashes, [*pixels], sizes, np.pad(sizes, ((0, 0), (2, 0))), (), {})
+    cache = ImageCache(dataset, 16, images, hashes, [*pixels], sizes, np.pad(sizes, ((0, 0), (2, 0))), (), {})
     none = np.empty(0, np.int64)  # groups come with the data; the search for them is tested elsewhere
     cache.__dict__["near_duplicates"] = SimpleNamespace(pairs=SimpleNamespace(first=none, second=none))
     return cache

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save
 from torch import nn
 
 from sonoforge.export.bundle.add_formats import add_formats
@@ -25,6 +26,7 @@ from sonoforge.export.formats.source import (
     unsuitable,
 )
 from sonoforge.export.formats.table import FORMATS, choose
+from sonoforge.models import flow
 from sonoforge.models.stylegan.generator import has_styles
 from sonoforge.runtime.bundle.files import npz
 from sonoforge.runtime.bundle.generation import LATENT_RECIPE, GeneratorManifest
@@ -41,8 +43,10 @@ from sonoforge.training.gan.generator import (
     generate,
     label_batch,
     latent_distribution,
+    latent_size,
     structures_drawn_into,
 )
+from sonoforge.training.gan.start_from import START, weights_of
 from sonoforge.training.run_folder import CONFIG, read_config
 
 log = logging.getLogger(__name__)
@@ -85,6 +89,8 @@ def bundle_from_checkpoint(
             "golden.npz": _golden(generator),
             "MODEL_CARD.md": render("generator_card", **manifest, table=table).encode(),
         }
+        if isinstance(generator, flow.Generator):
+            contents[START] = _start(generator, exported.source.onnx)
         write_bundle(fresh, TASK, manifest, contents)
         rows = add_formats(fresh, exported, names, formats, reasons)
         worst, allowed = golden_difference(Generator(open_bundle(fresh, GeneratorManifest))), tolerance(generator)
@@ -127,7 +133,7 @@ def _about(about: Description, generator: nn.Module, data_names: Sequence[str]) 
     sources = [known[name.casefold()] for name in data_names if name.casefold() in known]
     options, styled = about.generator_options, has_styles(generator)
     size, channels = int(options["image_size"]), int(options["channels"])
-    latent, labelled = int(options["latent_size"]), bool(about.classes)
+    latent, labelled = latent_size(generator), bool(about.classes)
     keeps_maps = structures_drawn_into(generator) > 0
     names = ["sonoforge", about.recipe, data, about.class_name]
     return {
@@ -164,6 +170,13 @@ def _about(about: Description, generator: nn.Module, data_names: Sequence[str]) 
         "parity": {"checked": [list(pair) for pair in CHECKED]},
         "intended_use": INTENDED_USE,
     }
+
+
+def _start(generator: flow.Generator, drawing: bytes) -> bytes:
+    """Return what a training that starts from the generator needs besides the weights of its ONNX file, in fp16."""
+    shapes = weights_of(drawing)
+    rest = {name: value for name, value in generator.state_dict().items() if name not in shapes}
+    return save({name: value.half().contiguous() for name, value in rest.items()})
 
 
 def _golden(generator: nn.Module) -> bytes:

@@ -11,7 +11,7 @@ import logging
 import math
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -216,7 +216,7 @@ def trace(
 
 
 def repeat(
-    step: bytes, counter: str, values: Sequence[float], ends: tuple[str, str], metadata: Mapping[str, str]
+    step: bytes, last: bytes, counter: str, values: Sequence[float], start: str, metadata: Mapping[str, str]
 ) -> bytes:
     """Unroll a step, which maps its first input to its output of the same shape, with each weight stored once.
 
@@ -224,34 +224,45 @@ def repeat(
 
     Args:
         step: An ONNX file from `trace`.
-        counter: Its input (1,) that differs from step to step.
+        last: The one that ends the whole, with one input, the step's output.
+        counter: The step's input (1,) that differs from step to step.
         values: What the counter is in each.
-        ends: Names for input and output of the whole: the input flat, (N, Z), and the output limited to [-1, 1].
+        start: Name of the whole's first input: the step's, flat, (N, Z).
         metadata: Of the file.
     """
-    model = onnx.load_model_from_string(step)
+    model, ending = onnx.load_model_from_string(step), onnx.load_model_from_string(last).graph
     graph = model.graph
     nodes, (first, *others), (result,) = list(graph.node), list(graph.input), list(graph.output)
     shape = [dimension.dim_value for dimension in first.type.tensor_type.shape.dim][1:]
     rows = first.type.tensor_type.shape.dim[0].dim_param
-    del graph.node[:], graph.input[:]
-    flat = helper.make_tensor_value_info(ends[0], TensorProto.FLOAT, [rows, math.prod(shape)])
+    del graph.node[:], graph.input[:], graph.output[:]
+    flat = helper.make_tensor_value_info(start, TensorProto.FLOAT, [rows, math.prod(shape)])
     graph.input.extend([flat, *[entry for entry in others if entry.name != counter]])
-    graph.node.append(helper.make_node("Reshape", [ends[0], "shape of images"], [f"{result.name} 0"]))
-    limits = {"lowest": np.float32(-1), "highest": np.float32(1), "shape of images": np.array([-1, *shape], np.int64)}
-    for number, value in enumerate(values):
-        limits[f"{counter} {number}"] = np.array([value], np.float32)
-        own = {first.name: f"{result.name} {number}", counter: f"{counter} {number}"}
-        own |= {name: f"{name} {number + 1}" for node in nodes for name in node.output}
+    graph.output.extend(ending.output)
+    graph.node.append(helper.make_node("Reshape", [start, "shape"], [f"{result.name} 0"]))
+    constants = {"shape": np.array([-1, *shape], np.int64)}
+
+    def append(nodes: Iterable[onnx.NodeProto], renamed: Mapping[str, str]) -> None:
         for node in nodes:
             copied = graph.node.add()
             copied.CopyFrom(node)
             copied.name = ""  # of one step
             for names in (copied.input, copied.output):
-                names[:] = [own.get(name, name) for name in names]
-    graph.node.append(helper.make_node("Clip", [f"{result.name} {len(values)}", "lowest", "highest"], [ends[1]]))
-    graph.initializer.extend(numpy_helper.from_array(np.asarray(array), name) for name, array in limits.items())
-    result.name = ends[1]
+                names[:] = [renamed.get(name, name) for name in names]
+
+    for number, value in enumerate(values):
+        constants[f"{counter} {number}"] = np.array([value], np.float32)
+        own = {first.name: f"{result.name} {number}", counter: f"{counter} {number}"}
+        append(nodes, own | {name: f"{name} {number + 1}" for node in nodes for name in node.output})
+    ends = {own.name for own in ending.output}
+    own = {name: name if name in ends else f"{name} last" for node in ending.node for name in node.output}
+    own |= {tensor.name: f"{tensor.name} last" for tensor in ending.initializer if "." not in tensor.name}
+    append(ending.node, own | {ending.input[0].name: f"{result.name} {len(values)}"})
+    for tensor in ending.initializer:
+        tensor.name = own.get(tensor.name, tensor.name)
+    weights = {tensor.name for tensor in graph.initializer}
+    graph.initializer.extend(tensor for tensor in ending.initializer if tensor.name not in weights)
+    graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
     return finish(model, metadata)
 
 

@@ -95,7 +95,7 @@ class _Styled(nn.Module):
 
 
 class _Step(nn.Module):
-    """A step of flow matching's sampler, from images and time to images."""
+    """A step of flow matching's sampler, from maps and time to maps."""
 
     def __init__(self, generator: flow.Generator) -> None:
         super().__init__()
@@ -103,6 +103,17 @@ class _Step(nn.Module):
 
     def forward(self, before: Tensor, time: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.generator.step(before, time, labels)
+
+
+class _Last(nn.Module):
+    """What makes samples of the sampler's maps."""
+
+    def __init__(self, generator: flow.Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.generator.decode(maps)
 
 
 def trace_generator(generator: nn.Module) -> nn.Module:
@@ -166,7 +177,8 @@ def generator_onnx(generator: nn.Module, about: Description) -> bytes:
     examples = {"before": before, "time": torch.zeros(1), **examples}
     shapes = tuple({} if name == "time" else {0: batch} for name in examples)
     step = trace(_Step(generator).eval(), examples, ["after"], shapes, {})
-    return repeat(step, "time", flow.TIMES, ("latents", OUTPUT), metadata)
+    last = trace(_Last(generator).eval(), {"maps": examples["before"]}, [OUTPUT], shapes[:1], {})
+    return repeat(step, last, "time", flow.TIMES, "latents", metadata)
 
 
 def largest_difference(generator: nn.Module, answer: Answer) -> float:

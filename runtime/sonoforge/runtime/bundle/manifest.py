@@ -27,8 +27,8 @@ DIGEST = "digest"
 
 SHIPPED_DIGESTS = {
     "mobilenetv2-breast-ultrasound 1.0.0": "dbc8f8dca6297d15ece8442638584abfecdc50a13d34f444c3b961c9d04b8ce8",
-    "sonoforge-projected-bus-bra+busi+breast step-8125": (
-        "099bb5be23c771c966b8f7517b1dc2d31ba15a5c8dca5f1948376a3ddd70571e"
+    "sonoforge-flow-bus-uc+breast+bus-bra step-34375": (
+        "eb8a3d5a9edcdf7ce44aa6f9b86e30fdd4e0f4273fafc3ae52a96c8a2374efca"
     ),
 }
 """The `DIGEST` of each shipped bundle by name and version, so that an edited copy is not taken for it."""

@@ -151,7 +151,7 @@ def prepare_trial(opened: Opened, settings: options.GanSettings, weights: Path |
     """
     pretrained = opened.pretrained
     if weights is not None:
-        pretrained = dataclasses.replace(pretrained, start_from=start_from.read_starting_weights(weights))
+        pretrained = dataclasses.replace(pretrained, start_from=start_from.read_starting_weights(str(weights)))
     training = prepare(settings, opened.images, opened.device, pretrained, opened.seed)
     return training.changed(tick_steps=math.ceil(training.plan.steps / studies.MEASUREMENTS))
 

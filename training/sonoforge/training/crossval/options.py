@@ -58,7 +58,7 @@ class ComparisonConfig(ParallelOptions):
     )
     # The classes are those of the data; nothing is measured, and the last checkpoint draws.
     generator: GanSettings = group(
-        GanSettings(),
+        GanSettings(recipe=""),
         title=GAN_TITLE,
         key="gan",
         flags="recipe",

@@ -21,7 +21,8 @@ from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.splits import FOLDS, default_folds
 from sonoforge.training.devices import find_device
 from sonoforge.training.gan.options import PUBLISHED, GanSettings
-from sonoforge.training.gan.settings import compose, fill_budget, given_lengths
+from sonoforge.training.gan.settings import compose, fill_budget
+from sonoforge.training.gan.start_from import suits_start
 from sonoforge.training.gan.training import open_pretrained
 from sonoforge.training.statistics.results import LEAVE_ONE_OUT, ONE_SPLIT
 from sonoforge.training.workers import check_cluster
@@ -31,10 +32,10 @@ if TYPE_CHECKING:  # of Python 3.11
 
 GENERATOR_BUDGETS: dict[str, dict[str, Any]] = {name: row["generator"] for name, row in ROWS.items()}
 
+FROM_START: dict[str, Any] = {"recipe": "flow", "preset": "latent", "start_from": "shipped"}
+_DRAWN = ("gan", "shuffled", "untrained")  # how arms fill up with generators' images
 # The built-in demonstration ends in minutes and needs no network.
 PHANTOM_FOLDS = 5
-# Twice the batch took twice as long, and came no nearer to the simulated scans (KID 0.88; 0.82; standard errors 0.14).
-PHANTOM_GAN = {"steps": 60, "batch": 16}
 # At 224 pixels it took twice as long, and answered 95.8 % rightly instead of 95.4, as six epochs do.
 PHANTOM_CLASSIFIER = {"epochs": 5, "ensemble_size": 1, "image_size": 160}
 
@@ -63,6 +64,8 @@ class ComparisonSettings:
     final_arm: str | None = None  # the arm that a final model is trained with; None: there is no final model
     asked: Mapping[str, Any] = field(default_factory=dict)  # the options with their defaults, for `config.yaml`
     network: Network = MOBILENET
+    # What the generators would be if a shipped one suits the images to start from; None: the user chose a recipe.
+    started: GanSettings | None = None
 
     @property
     def fine_tuned(self) -> bool:
@@ -72,10 +75,14 @@ class ComparisonSettings:
     def for_images(self, cache: ImageCache) -> Self:
         """Return the settings with the arms that suit the class sizes, see `arms.for_classes`."""
         arms = for_classes("--arms", self.arms, cache.dataset.classes, cache.class_counts)
+        own = dataclasses.replace(self, arms=arms, started=None)
+        if self.started and any(find_arm(arm).fill in _DRAWN for arm in arms) and suits_start(cache):
+            record = open_pretrained(self.started, self.device).record(self.started)
+            own = dataclasses.replace(own, generator=self.started, generator_record=record)
         if self.final_arm is None:
-            return dataclasses.replace(self, arms=arms)
+            return own
         final = arms[self.arms.index(self.final_arm)]
-        return dataclasses.replace(self, arms=arms, final_arm=final, asked={**self.asked, "final_arm": final})
+        return dataclasses.replace(own, final_arm=final, asked={**self.asked, "final_arm": final})
 
 
 def resolve(config: ComparisonConfig) -> ComparisonSettings:
@@ -93,7 +100,7 @@ def resolve(config: ComparisonConfig) -> ComparisonSettings:
     classifier = config.classifier.settings()
     for value in dict(choosing.grid).get("frozen_blocks", ()) if choosing else ():
         config.classifier.check_frozen(value, classifier)
-    generator = _resolve_generator(config)
+    generator, started = _resolve_generator(config)
     return ComparisonSettings(
         source=ImageSource(
             config.data,
@@ -111,6 +118,7 @@ def resolve(config: ComparisonConfig) -> ComparisonSettings:
         weights=config.classifier.weights,
         classifier=classifier,
         generator=generator,
+        started=started,
         device=config.device,
         jobs=config.jobs,
         cluster=config.cluster,
@@ -140,11 +148,8 @@ def _fill_defaults(config: ComparisonConfig) -> ComparisonConfig:
     own: dict[str, Any] = {"weights": "shipped"} if phantom and config.classifier.backbone == DEFAULT else {}
     own |= PHANTOM_CLASSIFIER if phantom and quick else {}
     classifier = _filled(config.classifier, own)
-    generator = config.generator
-    if phantom and quick and not given_lengths(generator):
-        generator = fill_budget(generator, _suiting(generator, PHANTOM_GAN))
     folds = config.folds or default_folds(config.protocol, PHANTOM_FOLDS if phantom else FOLDS)
-    return dataclasses.replace(config, folds=folds, classifier=classifier, generator=generator)
+    return dataclasses.replace(config, folds=folds, classifier=classifier)
 
 
 def _check_protocol(config: ComparisonConfig, arms: Sequence[str]) -> None:
@@ -164,13 +169,21 @@ def _check_protocol(config: ComparisonConfig, arms: Sequence[str]) -> None:
         )
 
 
-def _resolve_generator(config: ComparisonConfig) -> GanSettings:
-    """Fill in the budget; a given duration replaces the budget's."""
-    budget = GENERATOR_BUDGETS[config.classifier.budget]
-    generator = fill_budget(config.generator, _suiting(config.generator, budget))
+def _resolve_generator(config: ComparisonConfig) -> tuple[GanSettings, GanSettings | None]:
+    """Fill in the budget, where a given duration replaces the budget's; see `ComparisonSettings.started`."""
+    asked, name = config.generator, config.classifier.budget
+    budget, chosen = GENERATOR_BUDGETS[name], asked.recipe or asked.preset != PUBLISHED or asked.start_from
+    from_start = {} if chosen else ROWS[name].get("from_start", {})
+    started = fill_budget(dataclasses.replace(asked, **FROM_START), from_start) if from_start else None
+    generator = dataclasses.replace(asked, recipe=asked.recipe or GanSettings.recipe)
+    generator = fill_budget(generator, _suiting(generator, budget))
     # The budget's own recipe has its published channels, unless others were given.
     if generator.recipe == budget.get("recipe") and generator.channels == GanSettings().channels:
         generator = dataclasses.replace(generator, channels=budget["channels"])
+    return _sized(generator), started and _sized(started)
+
+
+def _sized(generator: GanSettings) -> GanSettings:
     return _filled(generator, {"image_size": compose(generator).image_size})
 
 

@@ -9,7 +9,9 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +19,7 @@ from sonoforge.models.stylegan.generator import has_styles
 from sonoforge.runtime.errors import SonoforgeError, refusing
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training import own_code, run_folder
-from sonoforge.training.data.pixels import to_tensor
+from sonoforge.training.data.pixels import to_tensor, to_unit
 from sonoforge.training.data.split_plan import check_unchanged
 from sonoforge.training.devices import deterministic_kernels, return_spare_memory
 from sonoforge.training.gan import ada, augmentations, generator, losses, networks, recipes, settings
@@ -31,6 +33,8 @@ from sonoforge.training.gan.training_set import DeviceImages, draw_real
 log = logging.getLogger(__name__)
 
 Scalars = dict[str, Tensor]
+MASK_SHARE = 0.1  # weight of the masks' error beside the image's, both means over channels
+ENCODED = 64  # images whose maps an autoencoder computes together
 
 
 def train_gan(
@@ -95,7 +99,14 @@ def prepare_data(state: TrainingState, training: Training) -> DeviceImages:
     """Move the images to the device."""
     images, settings, batch = training.images, training.settings, training.plan.batch
     labels = images.labels if training.conditional else None
-    return DeviceImages(to_tensor(images.pixels).to(state.device), labels, batch, settings.seed, training.recipe.mirror)
+    pixels, mirror = to_tensor(images.pixels).to(state.device), training.recipe.mirror
+    if getattr(state.generator, "autoencoder", None) is None:
+        return DeviceImages(pixels, labels, batch, settings.seed, mirror)
+    # An autoencoder stays as it is, so each image and its mirror image are encoded once.
+    parts = [*pixels.split(ENCODED), *(part.flip(3) for part in pixels.split(ENCODED) if mirror)]
+    with torch.no_grad():
+        maps = torch.cat([state.generator.encode(to_unit(part)) for part in parts])  # type: ignore[operator]
+    return DeviceImages(maps, labels if labels is None else np.tile(labels, 1 + mirror), batch, settings.seed)
 
 
 def train_step(state: TrainingState, training: Training, real: DeviceImages, step: int) -> dict[str, Tensor]:
@@ -264,23 +275,25 @@ def update_velocity(state: TrainingState, own: Batch) -> Scalars:
     masks, a third each is given, as at time 1; pure noise, as at 0; and learned together with the images.
 
     Returns:
-        ``generator_loss``, the mean squared error of the velocity.
+        ``generator_loss``, the mean squared error of the image's velocity, and `MASK_SHARE` of the masks'.
     """
     _start_chance(state, own)
     state.generator_optimiser.zero_grad()
-    noise, masks = own.latents.view_as(own.real), own.real.shape[1] - state.image_channels
+    network: Any = state.generator
+    real = own.real if own.real.shape[1:] == network.shape else network.encode(own.real)
+    noise = own.latents.view_as(real)
     times = torch.randn(len(noise), 1, generator=own.chance, device=state.device).sigmoid()
-    learned = torch.ones_like(times)
-    if masks:
-        part = torch.rand(len(noise), 1, generator=own.chance, device=state.device)
+    part = torch.rand(len(noise), 1, generator=own.chance, device=state.device)
+    if network.masks:
         of_masks = torch.where(part < 1 / 3, 1.0, torch.where(part < 2 / 3, 0.0, times))
-        times, learned = torch.cat([times, of_masks], 1), torch.cat([learned, (part >= 2 / 3).float()], 1)
-    channels = torch.tensor([state.image_channels, masks][: times.shape[1]], device=state.device)
-    at, weight = (each.repeat_interleave(channels, 1)[..., None, None] for each in (times, learned))
+        times = torch.cat([times, of_masks], 1)
+    at = times.repeat_interleave(torch.tensor(network.parts, device=state.device), 1)[..., None, None]
     with state.autocast():
-        found = state.generator.velocity((1 - at) * noise + at * own.real, times, own.labels)  # type: ignore[operator]
-    errors = weight * (found.float() - (own.real - noise)).square()
-    errors = errors / weight.mean(0, keepdim=True).clamp(min=1 / len(noise))
+        found = network.velocity((1 - at) * noise + at * real, times, own.labels)
+    apart = (found.float() - (real - noise)).square().split(network.parts, 1)
+    errors, *rest = (each.flatten(1).mean(1) for each in apart)
+    for of_masks in rest:
+        errors = errors + 3 * MASK_SHARE * (part[:, 0] >= 2 / 3) * of_masks
     loss = state.loss.generator(errors, state.carried["loss"])
     totals = _differentiate(state, "generator", loss, {}, own)
     _step(state, state.generator_optimiser)

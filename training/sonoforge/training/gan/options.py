@@ -37,7 +37,8 @@ class GanSettings:
     recipe: str = option(
         "dcgan-thesis",
         help="recipe, or FILE.py of your own: sonoforge settings --recipes all lists them\n"
-        "also package.module:NAME; gan train: dcgan-thesis or, with only --minutes, one that learns in that time",
+        "also package.module:NAME; run and crossval start breast ultrasound from the shipped flow; else "
+        "dcgan-thesis or, with only --minutes, one that learns in that time",
         choices=tuple(RECIPES),
         own=give_recipe,
     )
@@ -127,7 +128,8 @@ class GanSettings:
     )
     start_from: str = option(
         "",
-        help="initialise from a run or checkpoint of the same architecture, of any size",
+        help="initialise from a run or checkpoint of the same architecture, of any size; flow:latent also from a "
+        "bundle, or shipped",
         metavar="CHECKPOINT",
     )
     precision: str = option("fp32", help="floating-point precision; bf16 is mixed precision", choices=tuple(PRECISIONS))

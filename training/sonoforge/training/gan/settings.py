@@ -183,6 +183,7 @@ _MET: dict[str, Callable[[Recipe, GanSettings], bool]] = {
     "velocity": lambda recipe, _: find_architecture(recipe.architecture).velocity,
     "flow matching": lambda recipe, _: find_loss(recipe.loss).velocity,
     "discriminator": lambda recipe, _: not find_architecture(recipe.architecture).velocity,
+    "autoencoder": lambda _, settings: bool(settings.start_from),
     "cells": lambda recipe, _: find_architecture(recipe.architecture).cells,
     "one step": lambda recipe, _: all(
         own.interval == 1 and REGULARISERS[name].after_step is None for name, own in recipe.regularisers.items()
@@ -192,7 +193,8 @@ _MET: dict[str, Callable[[Recipe, GanSettings], bool]] = {
 # What an option needs where it is given.
 _OPTION_NEEDS = {
     "activation": "free activation", "norm": "free norm", "generator_cell": "cells", "discriminator_cell": "cells",
-    "beta1": "adam", "n_critic": "discriminator", "discriminator_learning_rate": "discriminator",
+    "beta1": "adam", "latent_size": "discriminator", "n_critic": "discriminator",
+    "discriminator_learning_rate": "discriminator",
 }  # fmt: skip
 
 
@@ -207,6 +209,7 @@ def _check_needs(recipe: Recipe, settings: GanSettings) -> None:
         *((name, getattr(settings, name), (need,)) for name, need in _OPTION_NEEDS.items()),
         ("recipe", settings.recipe, discriminator_of(recipe).needs),
         ("recipe", settings.recipe, ("masks",) if recipe.draws_into_maps else ()),
+        ("preset", settings.preset, ("autoencoder",) if recipe.generator.get("depth") else ()),
         ("perceptual_weight", recipe.perceptual_weight or None, ("discriminator", "feature network")),
         ("loss", recipe.loss, find_loss(recipe.loss).needs),
         ("simultaneous", recipe.simultaneous or None, ("discriminator", "one step")),

@@ -7,6 +7,9 @@ A tensor is transferred if its position in the network and its shape agree.  Pos
 feature maps, so networks for 512 and for 256 pixels share all levels except one; StyleGAN3's layers, which have no
 resolution, are counted by index.  A layer's bias, noise and magnitude follow its weight, and a mapping network with
 another depth is skipped.  Everything else keeps its random initial values.
+
+A generator without a discriminator, as of ``flow``, can start from a bundle, too.  The shipped one was trained on other
+collections of breast ultrasound than BUSI; ``training/studies/generators`` has those that leave out another one.
 """
 
 import hashlib
@@ -15,26 +18,35 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from sonoforge.models import flow
 from sonoforge.models.layers import FIRST_STEPS
+from sonoforge.runtime.bundle.classification import BREAST_ULTRASOUND
+from sonoforge.runtime.bundle.generation import GeneratorManifest
+from sonoforge.runtime.bundle.reader import SHIPPED_GENERATOR, Bundle, open_bundle
 from sonoforge.runtime.errors import GateError, SonoforgeError, name_some, refusing
-from sonoforge.training.copies.signatures import make_signatures, recognise_once
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.data_option import recorded_data
 from sonoforge.training.data.load import ImageSource, load_images
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.checkpoint import SOURCES, describe, digest_of_images, find_checkpoint, trained_on
+from sonoforge.training.gan.networks import find_architecture
+from sonoforge.training.gan.recipes import RECIPES, split_preset
 from sonoforge.training.phantom import PHANTOM_IMAGES
 from sonoforge.training.run_folder import read_config
 
 log = logging.getLogger(__name__)
 
 State = Mapping[str, Tensor]
+SHIPPED = "shipped"
+START = "start.safetensors"  # of a bundle: what its ONNX file lacks of the weights, by name
 
 
 class StartingWeights(NamedTuple):
@@ -45,23 +57,69 @@ class StartingWeights(NamedTuple):
     generator: State  # tensors by name
     discriminator: State
     classes: tuple[str, ...] = ()  # by label, of conditional networks
+    masks: int = 0  # number of the channels that are masks
+    image_size: int = 0
 
 
-def read_starting_weights(path: Path) -> StartingWeights:
-    """Read the weights of a checkpoint folder, or of a run folder's newest one.
+def read_starting_weights(choice: str) -> StartingWeights:
+    """Read the weights of a checkpoint folder, of a run folder's newest one, or of a generator's bundle.
 
     Raises:
-        SonoforgeError: It is neither, or it is damaged.
+        SonoforgeError: It is none of them, it is damaged, or the bundle's generator is of no use without its
+            discriminator.
     """
+    if (bundle := open_start(choice)) is not None:
+        return _read_bundle(bundle)
+    path = Path(choice)
     if not path.is_dir():
-        raise SonoforgeError(f"{path}: neither a run folder of gan train nor one of its checkpoints")
+        raise SonoforgeError(f"{path}: neither a run folder of gan train nor one of its checkpoints, nor a bundle")
     path = find_checkpoint(path)
     about = describe(path)
-    generator, discriminator = (gan_checkpoint.load_state(path, stem) for stem in ("generator", "discriminator"))
+    # Where no discriminator knows the generator of the last step, the averaged one is the better start.
+    drawing = "average" if find_architecture(about.architecture, path).velocity else "generator"
+    generator, discriminator = (gan_checkpoint.load_state(path, stem) for stem in (drawing, "discriminator"))
     # The description contains the hash of each file.
     digest = hashlib.sha256((path / gan_checkpoint.DESCRIPTION).read_bytes()).hexdigest()[:16]
     name = f"{path.resolve().parent.parent.name}/{path.name} (sha256 {digest})"
-    return StartingWeights(name, about.architecture, generator, discriminator, tuple(about.classes))
+    masks = about.generator_options["channels"] - about.image_channels
+    size = about.generator_options["image_size"]
+    return StartingWeights(name, about.architecture, generator, discriminator, tuple(about.classes), masks, size)
+
+
+def open_start(choice: str) -> Bundle[GeneratorManifest] | None:
+    """Open the bundle that a training starts from, ``shipped`` or a path; None if it is no bundle."""
+    path = SHIPPED_GENERATOR if choice == SHIPPED else Path(choice)
+    is_bundle = path.suffix == ".zip" or (path / "manifest.json").is_file()
+    return open_bundle(path, GeneratorManifest) if is_bundle else None
+
+
+def weights_of(drawing: bytes) -> dict[str, Tensor]:
+    """Return the weights of an ONNX file of a generator that still have their own names."""
+    import onnx  # noqa: PLC0415 - heavy, needed for this choice only
+
+    named = {item.name: item for item in onnx.load_model_from_string(drawing).graph.initializer}
+    found = {name: onnx.numpy_helper.to_array(item).astype(np.float32) for name, item in named.items()}
+    whole = {name.removeprefix("generator.").removesuffix(".int8"): name for name in found if "generator." in name}
+    return {
+        name: torch.from_numpy(found[own] * found.get(f"generator.{name}.scale", np.float32(1)))
+        for name, own in whole.items()
+        if not name.endswith(".scale")
+    }
+
+
+def _read_bundle(bundle: Bundle[GeneratorManifest]) -> StartingWeights:
+    about, masks = bundle.manifest, bundle.manifest.channels - bundle.manifest.image_channels
+    if START not in about.files:
+        raise SonoforgeError(
+            f"start_from: {bundle.path} holds {about.recipe} without what a training needs; give its run folder instead"
+        )
+    content, rest = bundle.read(about.model), bundle.read(START)
+    with refusing(f"{bundle.path}: {START} cannot be read", "export the bundle again"):
+        generator = weights_of(content) | {name: value.float() for name, value in load(rest).items()}
+    named = f"{'shipped ' if bundle.is_shipped else ''}bundle {about.title}"
+    name = f"{named} (sha256 {hashlib.sha256(content).hexdigest()[:16]})"
+    architecture = RECIPES[split_preset(about.recipe)[0]].architecture
+    return StartingWeights(name, architecture, generator, {}, about.classes, masks, about.image_size)
 
 
 def check_transfer(weights: StartingWeights, architecture: str, networks: tuple[nn.Module, nn.Module]) -> None:
@@ -210,6 +268,30 @@ def _singular_vectors(weight: Tensor, outputs: int) -> tuple[Tensor, Tensor]:
     return left, right
 
 
+def suited(weights: StartingWeights, options: Mapping[str, Any], classes: Sequence[str], only: str) -> StartingWeights:
+    """Return weights to start from for the classes, and without the masks, that a generator with these options lacks.
+
+    A ``flow`` of one class, ``only``, goes on with that class's embedding; the mean of all, if it is new.  Without
+    masks it goes on as it drew images alone, with the masks at time 0.
+    """
+    weights = with_classes(weights, classes if options["classes"] else ())
+    state, bias = dict(weights.generator), "time.2.bias"
+    if weights.architecture != "flow":
+        return weights
+    if weights.classes and not options["classes"]:
+        rows = state.pop("embedding.weight")
+        found = [weights.classes.index(only)] if only in weights.classes else [*range(len(rows))]
+        state[bias] = state[bias] + rows[found].mean(0)
+    if weights.masks and not options.get("masks") and options["image_size"] == weights.image_size:
+        kept = slice(options.get("depth") or options["channels"] * (options["image_size"] // flow.SIDE) ** 2)
+        state["first.weight"] = state["first.weight"][:, kept]
+        state |= {name: state[name][kept] for name in ("last.weight", "last.bias")}
+        of_image, of_mask, varying, _ = state["time.0.weight"].chunk(4, 1)
+        state["time.0.weight"] = torch.cat([of_image, varying], 1)
+        state["time.0.bias"] = state["time.0.bias"] + of_mask.sum(1)  # the cosines at time 0
+    return weights._replace(generator=state)
+
+
 def refuse_seen_by_start(start_from: str, cache: ImageCache, cache_folder: Path) -> None:
     """Refuse to start generators from a run that was trained on images of this data set, even changed ones.
 
@@ -221,6 +303,15 @@ def refuse_seen_by_start(start_from: str, cache: ImageCache, cache_folder: Path)
         SonoforgeError: Its images can no longer be read.
     """
     while start_from:
+        if (bundle := open_start(start_from)) is not None:
+            leaked = seen_by_bundle(bundle, cache)
+            if leaked:
+                raise GateError(
+                    f"--set gan.start_from: {bundle.path} was trained on {len(leaked)} of these {len(cache.hashes)} "
+                    "images or on other versions of them, so any figure on them would be leaked "
+                    f"({name_some(leaked, '; ')}); start from a generator of other collections"
+                )
+            return
         checkpoint = find_checkpoint(Path(start_from))
         run = checkpoint.parent.parent
         theirs, trained = _read_trained(run, trained_on(checkpoint), cache_folder)
@@ -243,6 +334,44 @@ def refuse_seen_by_start(start_from: str, cache: ImageCache, cache_folder: Path)
             )
         if start_from and not Path(start_from).exists():
             raise SonoforgeError(f"--set gan.start_from: {run} started from {start_from}, which is gone; put it back")
+
+
+def suits_start(cache: ImageCache) -> bool:
+    """Whether generators of these images should start from the shipped one; log why.
+
+    They do for breast ultrasound on which it was not trained.
+    """
+    from sonoforge.training.evaluation.spaces import kind_of  # noqa: PLC0415 - loads the shipped classifier
+
+    if kind_of(cache.images, np.arange(len(cache.hashes))) != BREAST_ULTRASOUND:
+        return False
+    if seen := seen_by_bundle(open_bundle(SHIPPED_GENERATOR, GeneratorManifest), cache):
+        log.info("generators: not started from the shipped one, which was trained on %d of these images", len(seen))
+        return False
+    log.info(
+        "generators: started from the shipped one, trained on other breast ultrasound (--gan-recipe NAME: another)"
+    )
+    return True
+
+
+def seen_by_bundle(bundle: Bundle[GeneratorManifest], cache: ImageCache) -> list[str]:
+    """List the images that a generator's bundle was trained on, changed or not, and what each one shows.
+
+    Its collections are compared through the signatures of the shipped classifier, which has seen them, too.
+
+    Raises:
+        SonoforgeError: It was trained on other collections, whose images cannot be compared.
+    """
+    from sonoforge.training.classifier.trained_on import find_seen  # noqa: PLC0415 - needs OpenCV
+
+    judge, trained = open_bundle(None), set(bundle.manifest.raw["training"]["data"].split("+"))
+    if unknown := trained - set(judge.manifest.raw["training"]["collections"]):
+        raise SonoforgeError(
+            f"--set gan.start_from: {bundle.path} was trained on {', '.join(sorted(unknown))}, whose images cannot be "
+            "compared with these; start from its run folder"
+        )
+    items = cache.dataset.items
+    return [f"{items[one.image].path} ~ {one.why}" for one in find_seen(judge, cache) if one.collection in trained]
 
 
 def _read_trained(run: Path, images: str, cache_folder: Path) -> tuple[ImageCache, list[int]]:
@@ -275,6 +404,8 @@ def _find_seen(theirs: ImageCache, trained: Sequence[int], cache: ImageCache) ->
     found = {index: places[digest] for index, digest in enumerate(cache.hashes) if digest in places}
     if found:
         return sorted(found.items())  # one is enough: no search for copies
+    from sonoforge.training.copies.signatures import make_signatures, recognise_once  # noqa: PLC0415 - needs OpenCV
+
     matches = recognise_once(
         cache.store,
         lambda: make_signatures([theirs.pictures[index] for index in trained]),

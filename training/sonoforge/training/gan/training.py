@@ -26,7 +26,7 @@ from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.own_networks import check_answers
 from sonoforge.training.gan.recipes import Recipe, short_name
 from sonoforge.training.gan.settings import Plan, compose, make_plan, measures_in_features
-from sonoforge.training.gan.start_from import StartingWeights, check_transfer, read_starting_weights, with_classes
+from sonoforge.training.gan.start_from import StartingWeights, check_transfer, read_starting_weights, suited
 from sonoforge.training.gan.training_set import (
     TrainingSet,
     check_enough_images,
@@ -81,7 +81,7 @@ def open_pretrained(settings: GanSettings, device: str = "auto") -> Pretrained:
         space = open_space(settings.metric_features, settings.metric_weights or None, target)
     elif settings.measured and features is not None and measures_in_features(settings):
         space = network_space(features)
-    start_from = read_starting_weights(Path(settings.start_from)) if settings.start_from else None
+    start_from = read_starting_weights(settings.start_from) if settings.start_from else None
     return Pretrained(features, space, start_from)
 
 
@@ -200,8 +200,8 @@ def prepare(
     if settings.metrics and space is None:
         space = open_space(suited_space(images, PLAIN), None, find_device(device))
     start_from = pretrained.start_from
-    if start_from is not None and options["classes"]:
-        start_from = with_classes(start_from, originals.classes)
+    if start_from is not None:
+        start_from = suited(start_from, options, originals.classes, settings.class_name)
     pretrained = dataclasses.replace(pretrained, space=space, start_from=start_from)
     training = Training(settings, device, recipe, plan, options, pretrained, originals, held_out)
     networks = outline_networks(recipe, options, training.seen)
@@ -258,7 +258,7 @@ def options_of_generator(images: TrainingSet, recipe: Recipe, plan: Plan) -> Map
     return {
         "image_size": plan.image_size,
         "channels": channels,
-        "latent_size": recipe.latent_size or channels * plan.image_size**2,
+        **({"latent_size": recipe.latent_size} if recipe.latent_size else {}),
         "classes": classes,
         **({"masks": structures} if find_architecture(recipe.architecture).velocity and structures else {}),
         **({"structures": structures, "maps": min(len(images), MOST_MAPS)} if recipe.draws_into_maps else {}),

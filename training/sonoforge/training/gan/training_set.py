@@ -317,7 +317,7 @@ def _with_copies(images: TrainingSet, copies: NDArray[np.int64], seed: int) -> T
 class DeviceImages(NamedTuple):
     """The training images on the device that trains, and how batches of them are made."""
 
-    pixels: Tensor  # (N, C, S, S) uint8
+    pixels: Tensor  # (N, C, S, S) uint8; or maps of an autoencoder, float32
     labels: NDArray[np.int64] | None  # (N,) int64, or None for an unconditional training
     batch: int  # images per step
     seed: int
@@ -336,7 +336,8 @@ def draw_real(images: DeviceImages, step: int) -> tuple[Tensor, Tensor | None]:
     ways, first = 1 + mirror, step * batch
     drawn = shuffled_epochs(len(pixels) * ways, first, first + batch, seed, "order")
     chosen, flipped = drawn % len(pixels), torch.from_numpy(drawn >= len(pixels)).to(pixels.device)
-    real = to_unit(pixels[torch.from_numpy(chosen).to(pixels.device)])
+    real = pixels[torch.from_numpy(chosen).to(pixels.device)]
+    real = to_unit(real) if real.dtype == torch.uint8 else real
     if mirror:
         real = torch.where(flipped[:, None, None, None], real.flip(3), real)
     return real, None if labels is None else torch.from_numpy(labels[chosen]).to(pixels.device)

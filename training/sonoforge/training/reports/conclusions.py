@@ -75,7 +75,7 @@ def doubts(evaluation: Mapping[str, Any], alpha: float, weights: str) -> dict[st
 def judge_gan(
     comparison: ComparisonRow, placebo: ComparisonRow | None, arms: Mapping[str, Record], leaks: str
 ) -> Verdict:
-    """Answer "does the GAN help?" only from the paired interval and the sign-flip test.
+    """Answer "do generated images help?" only from the paired interval and the sign-flip test.
 
     ``comparison`` is oriented ``gan - baseline``, ``placebo`` is oriented ``gan - duplicates`` (None: that arm was not
     run). ``leaks`` says what training read of its test images, and what follows; empty if it read none.

@@ -130,7 +130,7 @@ def _answers(run: WholeRun) -> list[blocks.Answer]:
     plain = blocks.Text(in_plain_words(gan, run.arms))
     more = [_budget(run)] if run.generators else []
     grounds = blocks.Folded("The statistics behind this", [*map(blocks.Text, verdicts[0].sentences), *more])
-    return [blocks.Answer(verdicts[0].level, "Does the GAN help?", verdicts[0].headline, [plain, grounds])]
+    return [blocks.Answer(verdicts[0].level, "Do generated images help?", verdicts[0].headline, [plain, grounds])]
 
 
 def _answer(question: str, verdict: Verdict) -> blocks.Answer:
@@ -144,7 +144,7 @@ def _budget(run: WholeRun) -> blocks.Text:
     if collapsed:
         ended = blocks.bold(f"{collapsed} of {counted(trainings, 'training run')} ended collapsed")
         said.append(ended + " (nearly the same image again and again).")
-    said.append("The answer holds for generators trained like this, not for GANs in general.")
+    said.append("The answer holds for generators trained like this, not for all generators.")
     return blocks.Text(Markup(" ").join(said))
 
 
@@ -166,7 +166,9 @@ def _facts(run: WholeRun) -> list[blocks.Fact]:
         detail = _ends(change, "+")
         if is_number(smallest):
             detail += f"; smallest change this run can be expected to detect: {points(smallest, sign='')}"
-        rows.append(blocks.Fact("Change in accuracy with the GAN", f"{points(change['value'])} points", detail))
+        rows.append(
+            blocks.Fact("Change in accuracy with generated images", f"{points(change['value'])} points", detail)
+        )
     if len(rows) < _FACTS or facts.near_duplicates:
         of_all = f"of {counted(facts.tested, 'test image')}"
         rows.append(blocks.Fact("Test images with a near-duplicate in training", facts.near_duplicates, of_all))
