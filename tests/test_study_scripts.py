@@ -202,7 +202,7 @@ def test_eight_bits(run: Run, tmp_path: Path) -> None:
 def test_autoencoder(run: Run, weights: tuple[Path, Path], tmp_path: Path) -> None:
     for seed in range(8):
         save(tmp_path / f"data/{'ab'[seed % 2]}/{seed}.png", draw_scan(seed, 64))
-    given = "--data", tmp_path / "data", "--features", weights[1], "--image-size", 32
+    given = "--data", tmp_path / "data", "--features", weights[1], "--image-size", 32, "--held-out", 0
     run("generators/autoencoder", tmp_path / "coder", *given, "--steps", 4, BATCH=2)
     options = shlex.split(
         "--recipe flow --preset latent --set gan.batch=2 --set gan.metrics=none --image-size 32 --steps 2"

@@ -21,7 +21,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.nn.functional import normalize, relu
+from torch.nn.functional import interpolate, normalize, relu
 
 from sonoforge.models import flow, projected
 from sonoforge.runtime.atomic import write_json
@@ -30,7 +30,7 @@ from sonoforge.training.gan.generator import load_generator
 from sonoforge.training.gan.networks import FrozenMaps
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.training import open_pretrained
-from sonoforge.training.gan.training_set import TrainingSet, read_training_set
+from sonoforge.training.gan.training_set import TrainingSet, hold_out, read_training_set
 
 RATE, BATCH, NOISE = 0.001, 16, 0.05  # of Adam; images a step; of the maps, so that near ones look alike
 DRAWINGS = 4000  # by which a decoder is judged
@@ -58,13 +58,32 @@ def draw_maps(network: flow.Generator, count: int) -> Tensor:
     return torch.cat(drawn)
 
 
+def draw_scans(images: TrainingSet, larger: TrainingSet, chance: torch.Generator) -> Tensor:
+    """Draw a batch of scans in [-1, 1]: every other one of whole scans, the rest of parts from half to all of a scan.
+
+    Other scanners show the same tissue at other scales.
+    """
+    whole = torch.from_numpy(images.pixels)[..., : images.image_channels].permute(0, 3, 1, 2)
+    side, chosen = whole.shape[2], torch.randint(len(whole), (BATCH,), generator=chance)
+    real = whole[chosen].float()
+    if torch.rand((), generator=chance) < 0.5:
+        part = side + int(torch.randint(side + 1, (), generator=chance))
+        top, left = torch.randint(2 * side - part + 1, (2,), generator=chance).tolist()
+        pixels = torch.from_numpy(larger.pixels)[..., : images.image_channels].permute(0, 3, 1, 2)[chosen]
+        pixels = pixels[:, :, top : top + part, left : left + part].float()
+        real = interpolate(pixels, side, mode="bilinear", antialias=True)
+    real = real / 127.5 - 1
+    return torch.where(torch.rand(BATCH, 1, 1, 1, generator=chance) < 0.5, real.flip(3), real)
+
+
 def train(
-    coder: flow.Autoencoder, images: TrainingSet, features: str, steps: int, kept: Path, drawings: Tensor | None = None
-) -> flow.Autoencoder:
-    """Train for so many steps in all; the averaged weights are kept each minute."""
-    pixels = torch.from_numpy(images.pixels[..., : images.image_channels].copy()).permute(0, 3, 1, 2)
+    coder: flow.Autoencoder, read: tuple[TrainingSet, TrainingSet], features: str, steps: int, kept: Path,
+    drawings: Tensor | None = None,
+) -> flow.Autoencoder:  # fmt: skip
+    """Train on images, also of twice the side, for so many steps in all; averaged weights are kept each minute."""
+    images, larger = read
     frozen = FrozenMaps(open_pretrained(GanSettings(recipe="projected", features=features), "cpu").features)
-    side = pixels.shape[2]
+    side = images.pixels.shape[1]
     judge = projected.Discriminator(
         projected.DiscriminatorSettings(side, images.image_channels, images.image_channels, view=2 * side), frozen
     )
@@ -86,8 +105,7 @@ def train(
         judged = drawings is not None or step > 0.2 * steps
         for group in (*own_adam.param_groups, *its_adam.param_groups):
             group["lr"] = RATE * min(1.0, 2 * (1 - step / steps))
-        real = pixels[torch.randint(len(pixels), (BATCH,), generator=chance)].float() / 127.5 - 1
-        real = torch.where(torch.rand(BATCH, 1, 1, 1, generator=chance) < 0.5, real.flip(3), real)
+        real = draw_scans(images, larger, chance)
         with torch.autocast("cpu", torch.bfloat16):
             maps = coder.encode(real).float()
             noisy = maps + NOISE * torch.randn(maps.shape, generator=chance)
@@ -141,16 +159,23 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--depth", type=int, default=4)
     parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--held-out", type=float, default=0.1, help="share left out, the same as of gan train")
     parser.add_argument("--polish", type=Path, metavar="RUN", help="a run of the flow, whose decoder goes on")
     given = parser.parse_args()
-    images = read_training_set(tuple(given.data), GanSettings(recipe="flow", image_size=given.image_size))
+    images, larger = (
+        hold_out(
+            read_training_set(tuple(given.data), GanSettings(recipe="flow", image_size=side), groups=True),
+            given.held_out, 0,
+        )[0]
+        for side in (given.image_size, 2 * given.image_size)
+    )  # fmt: skip
     given.out.mkdir(parents=True, exist_ok=True)
     kept = given.out / "autoencoder.safetensors"
     options = {"image_size": given.image_size, "channels": images.image_channels, "depth": given.depth}
     if given.polish:
         network = load_generator(given.polish)
         network.autoencoder = train(
-            network.autoencoder, images, given.features, given.steps, kept, draw_maps(network, DRAWINGS)
+            network.autoencoder, (images, larger), given.features, given.steps, kept, draw_maps(network, DRAWINGS)
         )
         about = checkpoint.describe(checkpoint.find_checkpoint(given.polish))
         for name in (checkpoint.SOURCES, "config.yaml"):
@@ -160,7 +185,7 @@ def main() -> None:
         flow.initialise(network, torch.Generator().manual_seed(0))
         torch.manual_seed(0)
         coder = flow.Autoencoder(images.image_channels, given.depth)
-        network.autoencoder = coder = train(coder, images, given.features, given.steps, kept)
+        network.autoencoder = coder = train(coder, (images, larger), given.features, given.steps, kept)
         standardise(coder, images)
         write_json(given.out / checkpoint.SOURCES, images.sources)
         (given.out / "config.yaml").write_text(yaml.safe_dump({"data": [*given.data]}), encoding="utf-8")
