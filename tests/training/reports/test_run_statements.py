@@ -35,7 +35,7 @@ def say(**changes: Any) -> str:
 @pytest.mark.parametrize(
     ("changes", "said", "not_said"),
     [
-        ({}, ["20 to 22 images of normal and malignant, drawn by a GAN", "neither it nor a near-duplicate of it"],
+        ({}, ["20 to 22 images of normal and malignant, drawn by a generator", "neither it nor a near-duplicate of it"],
          ["leak", "too good", "simulated", "given with the data"]),
         ({"passed": False}, ["checks against the run folder failed"], ["had seen neither"]),
         ({"weights": f"a.safetensors ({UNKNOWN})"},
