@@ -222,7 +222,7 @@ class Generator(nn.Module):
         return self.decode(maps if given is None else torch.cat([maps[:, : self.parts[0]], given], 1))
 
     def step(self, maps: Tensor, time: Tensor, labels: Tensor | None = None, given: Tensor | None = None) -> Tensor:
-        """Take a step of Euler from maps (N, M, s, s) at a time (1,) of `TIMES`; ``given`` are those of masks."""
+        """Take one Euler step from maps (N, M, s, s) at a time (1,) of `TIMES`; ``given`` holds maps of masks."""
         even = SHIFT * time / (1 + (SHIFT - 1) * time) + 1 / STEPS  # when the next one begins, in equal steps
         length = even / (even + SHIFT * (1 - even)) - time
         if given is not None:

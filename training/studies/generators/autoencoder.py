@@ -4,11 +4,11 @@
     sonoforge gan train --recipe flow --preset latent --set gan.start_from=OUT --data BUS-BRA/ --kimg 1000
     python training/studies/generators/autoencoder.py OUT2 --polish RUN --data BUS-BRA/ --features ... --steps 600
 
-Its loss is the mean absolute difference, that of a frozen network's maps (Johnson, Alahi, Fei-Fei, ECCV 2016), and
-after a fifth of the time a projected discriminator's (Esser, Rombach, Ommer, CVPR 2021, section 3.1, has one of
-patches). What no absolute difference tells, sharpness, is most of what KID measures: without the discriminator that
-of reconstructions is 0.24. An interrupted training goes on where it stopped. ``--polish`` goes on with the decoder;
-the discriminator then judges drawings of the flow, whose maps are never quite those of scans.
+Its loss adds the mean absolute difference, a difference of a frozen network's maps (Johnson, Alahi, Fei-Fei, ECCV 2016)
+and, after a fifth of the steps, the score of a projected discriminator (Esser, Rombach, Ommer, CVPR 2021, section 3.1,
+use one of patches). Without the discriminator reconstructions are blurred, and their KID is 0.24. An interrupted
+training resumes where it stopped. With ``--polish`` only the decoder is trained, and the discriminator judges drawings
+of the flow, whose maps never quite match those of scans.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from sonoforge.training.gan.training import open_pretrained
 from sonoforge.training.gan.training_set import TrainingSet, hold_out, read_training_set
 
 RATE, BATCH, NOISE = 0.001, 16, 0.05  # of Adam; images a step; of the maps, so that near ones look alike
-DRAWINGS = 4000  # by which a decoder is judged
+DRAWINGS = 4000  # on which the decoder is judged when it is polished
 PERCEPTUAL, ADVERSARIAL, SMALL = 0.3, 0.05, 0.001  # weights beside the absolute difference; of the maps' squares
 
 

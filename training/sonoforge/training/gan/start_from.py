@@ -9,7 +9,7 @@ resolution, are counted by index.  A layer's bias, noise and magnitude follow it
 another depth is skipped.  Everything else keeps its random initial values.
 
 A generator without a discriminator, as of ``flow``, can start from a bundle, too.  The shipped one was trained on other
-collections of breast ultrasound than BUSI; ``training/studies/generators`` has those that leave out another one.
+collections of breast ultrasound than BUSI; ``training/studies/generators/autoencoder.py`` begins one of any others.
 """
 
 import hashlib
