@@ -147,6 +147,33 @@ def test_two_steps_by_hand(masks: bool) -> None:
     assert all(bool(ours.isfinite().all()) for ours, _, _ in pairs)
 
 
+class _Constant(torch.nn.Module):
+    """A velocity that is one number, which is learned by heart; and no masks."""
+
+    def __init__(self, shape: tuple[int, ...], value: float) -> None:
+        super().__init__()
+        self.value, self.shape, self.masks, self.parts = torch.nn.Parameter(torch.tensor(value)), shape, 0, [shape[0]]
+
+    def velocity(self, maps: Tensor, times: Tensor, labels: Tensor | None) -> Tensor:
+        return self.value.expand(maps.shape)
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.0, 2.0])
+def test_guidance_goes_beyond_what_is_learned_by_its_distance_from_the_earlier_average(guidance: float) -> None:
+    """The best constant is the real images' mean m, as noise has mean 0; with guidance w it is (1 + w) m - w early."""
+    training, state, real = make(False)
+    mean = float(real.pixels.double().mean()) / 127.5 - 1
+    state.recipe = dataclasses.replace(training.recipe, guidance=guidance, ema_half_life=0.0)
+    state.generator, early = (_Constant(state.generator.shape, value) for value in (0.0, 0.4))  # type: ignore[arg-type]
+    state.early = early if guidance else None
+    state.generator_optimiser = torch.optim.SGD(state.generator.parameters(), 0.05)
+    found = []
+    for number in range(400):
+        engine.update_velocity(state, engine.draw_batch(state, real, number))
+        found.append(float(state.generator.value.detach()))
+    assert sum(found[200:]) / 200 == pytest.approx((1 + guidance) * mean - guidance * 0.4, abs=0.02 * (1 + guidance))
+
+
 def test_labels_change_weights_and_images() -> None:
     trained = []
     for flip in (False, True):

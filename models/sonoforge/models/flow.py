@@ -7,6 +7,7 @@ small: residual blocks that time and class steer by scale and shift, self-attent
 """
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -169,6 +170,14 @@ class Generator(nn.Module):
         up = zip(widths[::-1], [*widths[-2::-1], width], sides[::-1], strict=True)
         self.up = nn.ModuleList([_Block(2 * a, b, condition, attended=side <= ATTENDED) for a, b, side in up])
         self.norm, self.last = nn.GroupNorm(_GROUPS, width), nn.Conv2d(width, sum(own), 3, padding=1)
+        self.polished = False
+
+    def polish(self) -> None:
+        """Let the autoencoder's decoder learn, and nothing else."""
+        self.polished = True
+        self.requires_grad_(False)
+        if self.autoencoder is not None:
+            self.autoencoder.decoder.requires_grad_(True)
 
     def encode(self, samples: Tensor) -> Tensor:
         """Return the maps (N, M, s, s) of samples (N, C, S, S)."""
@@ -217,8 +226,9 @@ class Generator(nn.Module):
         """
         maps = latents.unflatten(1, self.shape)
         given = None if masks is None else pixel_unshuffle(masks, self.patch)
-        for time in TIMES:
-            maps = self.step(maps, torch.full((1,), time, device=maps.device), labels, given)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.polished):
+            for time in TIMES:
+                maps = self.step(maps, torch.full((1,), time, device=maps.device), labels, given)
         return self.decode(maps if given is None else torch.cat([maps[:, : self.parts[0]], given], 1))
 
     def step(self, maps: Tensor, time: Tensor, labels: Tensor | None = None, given: Tensor | None = None) -> Tensor:
@@ -233,13 +243,24 @@ class Generator(nn.Module):
 
 
 class NoDiscriminator(nn.Module):
-    """Stand where a GAN has its discriminator: flow matching has none, and this one has no weights."""
+    """Stand where a GAN has its discriminator: flow matching has none.
+
+    It learns nothing, and keeps the weights of one that judged the autoencoder's images, for a later training.
+    """
 
     def __init__(self, classes: int = 0, conditioning: str = "none", **options: object) -> None:
         super().__init__()
         check_conditioning(conditioning, classes, ("none", "projection"))  # there is one way, of the U-Net
         del options
         self.none = nn.Parameter(torch.zeros(0))
+        self.kept: Mapping[str, Tensor] = {}
+
+    def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination.update(self.kept)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Tensor], *_: object) -> None:
+        self.kept = {name: value.clone() for name, value in state_dict.items() if name != "none"}
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> None:

@@ -159,7 +159,7 @@ class Discriminator(nn.Module):
         smallest_side(settings.image_size)
         check_conditioning(settings.conditioning, settings.classes, CONDITIONINGS)
         self.classes = settings.classes if settings.conditioning == "projection" else 0
-        self.image_channels = settings.image_channels
+        self.image_channels, self.channels = settings.image_channels, settings.channels
         self.view = max(settings.view, settings.image_size)
         self.frozen = frozen
         width = 2 * settings.width
@@ -195,7 +195,7 @@ class Discriminator(nn.Module):
         Labels (N,) int64 are needed by ``"projection"``; there are no class logits.
         """
         chosen = one_hot(labels, self.classes, samples.dtype) if self.classes else None
-        masks = samples[:, self.image_channels :]
+        masks = samples[:, self.image_channels : self.channels]
         scores = []
         for maps, scale in zip(self.project(samples[:, : self.image_channels]), self.scales, strict=True):
             seen = torch.cat([maps, _rearranged(masks, maps.shape[2])], 1) if masks.shape[1] else maps

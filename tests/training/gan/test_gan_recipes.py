@@ -14,15 +14,18 @@ from safetensors.torch import load_file
 
 from gan_trainings import StopAt, assert_same_tensors, read_rows
 from program import words
+from sonoforge.models import flow, projected
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.evaluation.features import Features, open_features
 from sonoforge.training.evaluation.spaces import network_space
 from sonoforge.training.gan import ticks
 from sonoforge.training.gan.engine import train_gan
 from sonoforge.training.gan.generator import load_generator, sample, sample_batches
+from sonoforge.training.gan.networks import FrozenMaps
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.recipes import RECIPES
 from sonoforge.training.gan.settings import compose
+from sonoforge.training.gan.start_from import StartingWeights, read_starting_weights
 from sonoforge.training.gan.training import Pretrained, prepare
 from sonoforge.training.gan.training_set import TrainingSet, make_training_set
 from sonoforge.training.phantom import dataset as phantom
@@ -66,13 +69,20 @@ def _settings(recipe: str, features: Features, **changes: Any) -> GanSettings:
     return dataclasses.replace(base, **changes)
 
 
-def _train(images: TrainingSet, settings: GanSettings, folder: Path, features: Features, **options: Any) -> Path:
+def _train(
+    images: TrainingSet,
+    settings: GanSettings,
+    folder: Path,
+    features: Features,
+    start: StartingWeights | None = None,
+    **options: Any,
+) -> Path:
     own = images if compose(settings).conditioning != "none" else dataclasses.replace(images, labels=None)
     if settings.masks:  # of two structures: what is bright, and what is dark
         masks = np.concatenate([own.pixels > 130, own.pixels < 50], axis=3) * np.uint8(255)
         own = dataclasses.replace(own, pixels=np.concatenate([own.pixels, masks], axis=3))
     space = network_space(features) if settings.metrics else None
-    pretrained = Pretrained(features if settings.features else None, space)
+    pretrained = Pretrained(features if settings.features else None, space, start)
     return train_gan(prepare(settings, own, "cpu", pretrained), folder, **options)
 
 
@@ -97,7 +107,7 @@ CHANGED: dict[str, dict[str, Any]] = {
     "conditional began": {"recipe": "began", "conditioning": "concatenation"},
     "conditional thesis": {"recipe": "dcgan-thesis", "conditioning": "projection"},
     "path length of stylegan1": {"recipe": "stylegan1", "preset": "path-length"},
-    "flow with masks": {"recipe": "flow", "masks": True, "precision": "bf16"},
+    "flow with masks": {"recipe": "flow", "masks": True, "precision": "bf16", "guidance": 1.0, "ema_half_life": 2.0},
 }
 
 
@@ -136,6 +146,34 @@ def test_every_recipe_trains_and_every_architecture_resumes_to_the_last_bit(
     for image in ("latest.png", "real.png"):
         written = [(tmp_path / folder / "samples" / image).read_bytes() for folder in ("whole", "part")]
         assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("masks", [False, True], ids=["images", "with masks"])
+def test_a_flow_keeps_the_discriminator_of_its_autoencoder_which_then_polishes_the_decoder(
+    masks: bool, images: TrainingSet, features: Features, tmp_path: Path
+) -> None:
+    """And nothing else; stopped after the first of three steps, it resumes to the last bit."""
+    torch.manual_seed(0)
+    network = flow.Generator(SIDE, 3 if masks else 1, len(images.classes), 2 if masks else 0, width=8, depth=4)
+    judge = projected.Discriminator(projected.DiscriminatorSettings(SIDE, 1, 1, view=128), FrozenMaps(features))
+    projected.initialise(judge, torch.Generator().manual_seed(3))
+    kept = {name: value for name, value in judge.state_dict().items() if "frozen" not in name}
+    start = StartingWeights("there", "flow", network.state_dict(), kept, images.classes, 2 if masks else 0, SIDE)
+    settings = _settings("flow", features, preset="latent", masks=masks, start_from="there", steps=3, tick_steps=2)
+    first = _train(images, settings, tmp_path / "flow", features, start)
+    stored = load_file(first / "discriminator.safetensors")
+    assert kept and all(torch.equal(stored[name], value) for name, value in kept.items())
+    start, settings = read_starting_weights(str(first)), dataclasses.replace(settings, preset="polish")
+    settings = dataclasses.replace(settings, features=features.name)
+    last = _train(images, settings, tmp_path / "whole", features, start)
+    before, after = load_file(first / "average.safetensors"), load_file(last / "generator.safetensors")
+    changed = {name for name in after if not torch.equal(before[name], after[name])}
+    assert changed and all(name.startswith("autoencoder.decoder.") for name in changed)
+    judged = load_file(last / "discriminator.safetensors")
+    assert all(torch.equal(judged[name], value) for name, value in kept.items() if name.startswith("across_"))
+    assert not torch.equal(judged["scales.0.score.bias"], kept["scales.0.score.bias"])
+    _train(images, settings, tmp_path / "part", features, start, stop=StopAt(1))
+    assert_same_tensors(last, _train(images, settings, tmp_path / "part", features, start, resume=True))
 
 
 def _check(folder: Path, checkpoint: Path, settings: GanSettings) -> None:

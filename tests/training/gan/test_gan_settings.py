@@ -121,6 +121,18 @@ def test_regularisers_are_read_from_text() -> None:
             {"recipe": "dcgan", "loss": "flow-matching"},
             "with the dcgan networks, which learn no velocity; choose rec",
         ),
+        (
+            {"recipe": "dcgan", "guidance": 1.0},
+            "guidance cannot be 1.0 with the dcgan networks, which learn no velocity",
+        ),
+        (
+            {"recipe": "dcgan", "regularisers": "reconstruction"},
+            "'reconstruction' with the dcgan networks, of which no ",
+        ),
+        (
+            {"recipe": "flow", "preset": "polish", "start_from": "shipped"},
+            "recipe cannot be 'flow' with no feature network",
+        ),
         ({"recipe": "dcgan-thesi"}, "did you mean dcgan-thesis"),
         ({"recipe": "dcgan", "epochs": 1.0, "steps": 3}, "epochs cannot be combined with steps"),
         ({"recipe": "dcgan", "batch": 1}, "batch must be at least 2"),

@@ -2,18 +2,17 @@
 
     python training/studies/generators/autoencoder.py OUT --data BUS-BRA/ --features squeezenet1_1.safetensors
     sonoforge gan train --recipe flow --preset latent --set gan.start_from=OUT --data BUS-BRA/ --kimg 1000
-    python training/studies/generators/autoencoder.py OUT2 --polish RUN --data BUS-BRA/ --features ... --steps 600
+    sonoforge gan train --recipe flow --preset polish --set gan.start_from=RUN --set gan.features=... --data BUS-BRA/
 
 Its loss adds the mean absolute difference, a difference of a frozen network's maps (Johnson, Alahi, Fei-Fei, ECCV 2016)
 and, after a fifth of the steps, the score of a projected discriminator (Esser, Rombach, Ommer, CVPR 2021, section 3.1,
 use one of patches). Without the discriminator reconstructions are blurred, and their KID is 0.24. An interrupted
-training resumes where it stopped. With ``--polish`` only the decoder is trained, and the discriminator judges drawings
-of the flow, whose maps never quite match those of scans.
+training resumes where it stopped. The discriminator is kept for
+``flow:polish``, where it judges drawings of the flow, whose maps never quite match those of scans.
 """
 
 import argparse
 import copy
-import shutil
 import time
 from pathlib import Path
 
@@ -26,7 +25,6 @@ from torch.nn.functional import interpolate, normalize, relu
 from sonoforge.models import flow, projected
 from sonoforge.runtime.atomic import write_json
 from sonoforge.training.gan import checkpoint
-from sonoforge.training.gan.generator import load_generator
 from sonoforge.training.gan.networks import FrozenMaps
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.training import open_pretrained
@@ -42,20 +40,6 @@ def difference(frozen: FrozenMaps, ours: Tensor, theirs: Tensor) -> Tensor:
     pairs = zip(frozen(ours), frozen(theirs), strict=True)
     each = [(normalize(one, dim=1) - normalize(other.detach(), dim=1)).square().sum(1).mean() for one, other in pairs]
     return torch.stack(each).sum()
-
-
-@torch.no_grad()
-def draw_maps(network: flow.Generator, count: int) -> Tensor:
-    """Return the maps of so many drawings, of the image alone, of all classes in turn."""
-    labels = torch.arange(count) % max(network.classes, 1)
-    latents = torch.randn(count, network.latent_size, generator=torch.Generator().manual_seed(0))
-    drawn = []
-    for noise, own in zip(latents.unflatten(1, network.shape).split(64), labels.split(64), strict=True):
-        maps = noise
-        for begin in flow.TIMES:
-            maps = network.step(maps, torch.full((1,), begin), own if network.classes else None)
-        drawn.append(maps[:, : network.parts[0]])
-    return torch.cat(drawn)
 
 
 def draw_scans(images: TrainingSet, larger: TrainingSet, chance: torch.Generator) -> Tensor:
@@ -77,9 +61,8 @@ def draw_scans(images: TrainingSet, larger: TrainingSet, chance: torch.Generator
 
 
 def train(
-    coder: flow.Autoencoder, read: tuple[TrainingSet, TrainingSet], features: str, steps: int, kept: Path,
-    drawings: Tensor | None = None,
-) -> flow.Autoencoder:  # fmt: skip
+    coder: flow.Autoencoder, read: tuple[TrainingSet, TrainingSet], features: str, steps: int, kept: Path
+) -> tuple[flow.Autoencoder, projected.Discriminator]:
     """Train on images, also of twice the side, for so many steps in all; averaged weights are kept each minute."""
     images, larger = read
     frozen = FrozenMaps(open_pretrained(GanSettings(recipe="projected", features=features), "cpu").features)
@@ -96,27 +79,24 @@ def train(
             own = {key.removeprefix(f"{name}."): value for key, value in saved.items() if key.startswith(f"{name}.")}
             network.load_state_dict(own, strict=name == "coder")
     learned = [weight for weight in judge.parameters() if weight.requires_grad]
-    taught = coder if drawings is None else coder.decoder
-    own_adam = torch.optim.Adam(taught.requires_grad_(True).parameters(), RATE, betas=(0.9, 0.99), fused=True)
+    own_adam = torch.optim.Adam(coder.requires_grad_(True).parameters(), RATE, betas=(0.9, 0.99), fused=True)
     its_adam = torch.optim.Adam(learned, RATE, betas=(0.0, 0.99), fused=True)
     average, chance = copy.deepcopy(coder), torch.Generator().manual_seed(first)
     saved_at = time.monotonic()
     for step in range(first, steps):
-        judged = drawings is not None or step > 0.2 * steps
+        judged = step > 0.2 * steps
         for group in (*own_adam.param_groups, *its_adam.param_groups):
             group["lr"] = RATE * min(1.0, 2 * (1 - step / steps))
         real = draw_scans(images, larger, chance)
         with torch.autocast("cpu", torch.bfloat16):
             maps = coder.encode(real).float()
             noisy = maps + NOISE * torch.randn(maps.shape, generator=chance)
-            drawn = fake = coder.decode(noisy).float()
-            if drawings is not None:
-                fake = coder.decode(drawings[torch.randint(len(drawings), (BATCH,), generator=chance)]).float()
+            drawn = coder.decode(noisy).float()
             loss = (drawn - real).abs().mean() + PERCEPTUAL * difference(frozen, drawn, real).float()
             loss = loss + SMALL * maps.square().mean() + 20 * SMALL * relu(maps.square().mean() - 1)
             if judged:
                 judge.requires_grad_(False)
-                loss = loss - ADVERSARIAL * judge(fake)[0].float().mean()
+                loss = loss - ADVERSARIAL * judge(drawn)[0].float().mean()
                 for weight in learned:
                     weight.requires_grad_(True)
         own_adam.zero_grad()
@@ -124,7 +104,7 @@ def train(
         own_adam.step()
         if judged:
             with torch.autocast("cpu", torch.bfloat16):
-                scores = judge(real)[0].float(), judge(fake.detach())[0].float()
+                scores = judge(real)[0].float(), judge(drawn.detach())[0].float()
             its_adam.zero_grad()
             (relu(1 - scores[0]).mean() + relu(1 + scores[1]).mean()).backward()
             its_adam.step()
@@ -139,7 +119,7 @@ def train(
             save_file({name: value.contiguous() for name, value in (state | numbers).items()}, kept)
             apart = float((drawn - real).detach().abs().mean())
             print(f"step {step + 1} of {steps}, difference {apart:.4f}", flush=True)
-    return average
+    return average, judge
 
 
 @torch.no_grad()
@@ -160,7 +140,6 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=4)
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--held-out", type=float, default=0.1, help="share left out, the same as of gan train")
-    parser.add_argument("--polish", type=Path, metavar="RUN", help="a run of the flow, whose decoder goes on")
     given = parser.parse_args()
     images, larger = (
         hold_out(
@@ -172,29 +151,21 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     kept = given.out / "autoencoder.safetensors"
     options = {"image_size": given.image_size, "channels": images.image_channels, "depth": given.depth}
-    if given.polish:
-        network = load_generator(given.polish)
-        network.autoencoder = train(
-            network.autoencoder, (images, larger), given.features, given.steps, kept, draw_maps(network, DRAWINGS)
-        )
-        about = checkpoint.describe(checkpoint.find_checkpoint(given.polish))
-        for name in (checkpoint.SOURCES, "config.yaml"):
-            shutil.copy(given.polish / name, given.out / name)
-    else:
-        network = flow.Generator(**options)
-        flow.initialise(network, torch.Generator().manual_seed(0))
-        torch.manual_seed(0)
-        coder = flow.Autoencoder(images.image_channels, given.depth)
-        network.autoencoder = coder = train(coder, (images, larger), given.features, given.steps, kept)
-        standardise(coder, images)
-        write_json(given.out / checkpoint.SOURCES, images.sources)
-        (given.out / "config.yaml").write_text(yaml.safe_dump({"data": [*given.data]}), encoding="utf-8")
-        about = checkpoint.Description(
-            step=0, recipe="flow", architecture="flow", generator_options=options, image_channels=images.image_channels,
-            class_name="", classes=[], fingerprint=images.fingerprint, settings={},
-            images=checkpoint.digest_of_images([*images.sources.values()]),
-        )  # fmt: skip
-    states = {"average": network.state_dict(), "generator": network.state_dict(), "discriminator": {}}
+    network = flow.Generator(**options)
+    flow.initialise(network, torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    coder = flow.Autoencoder(images.image_channels, given.depth)
+    network.autoencoder, judge = train(coder, (images, larger), given.features, given.steps, kept)
+    standardise(network.autoencoder, images)
+    write_json(given.out / checkpoint.SOURCES, images.sources)
+    (given.out / "config.yaml").write_text(yaml.safe_dump({"data": [*given.data]}), encoding="utf-8")
+    about = checkpoint.Description(
+        step=0, recipe="flow", architecture="flow", generator_options=options, image_channels=images.image_channels,
+        class_name="", classes=[], fingerprint=images.fingerprint, settings={},
+        images=checkpoint.digest_of_images([*images.sources.values()]),
+    )  # fmt: skip
+    judged = {name: value for name, value in judge.state_dict().items() if "frozen" not in name}
+    states = {"average": network.state_dict(), "generator": network.state_dict(), "discriminator": judged}
     print(checkpoint.save_checkpoint(given.out / "checkpoints", about, states))
 
 

@@ -81,6 +81,8 @@ def build_networks(
         architectures = (find_architecture(recipe.architecture), discriminator_of(recipe))
         for network, architecture, own_seed in zip(networks, architectures, seeds, strict=True):
             architecture.initialise(network, torch.Generator().manual_seed(own_seed))
+    if recipe.polished:
+        networks[0].polish()  # type: ignore[operator]
     for network in networks:
         channels_last(network)
     return networks
@@ -106,7 +108,7 @@ def _make(recipe: Recipe, options: Mapping[str, Any], seen: Seen | None) -> tupl
             architecture.generator(**options),
             discriminator_of(recipe).discriminator(
                 image_size=options["image_size"],
-                channels=options["channels"],
+                channels=own["image_channels"] if recipe.polished else options["channels"],
                 classes=options["classes"],
                 conditioning=recipe.conditioning,
                 **own,

@@ -87,6 +87,11 @@ class GanSettings:
     ema_half_life: float | None = option(
         None, help="half-life of the generator's moving average in images (0: no average)", limits=(0, None)
     )
+    guidance: float | None = option(
+        None,
+        help="flow: how far beyond its earlier average the velocity is taught (0: not)",
+        limits=(0, 10),
+    )
     loss: str | None = option(None, help="loss of the networks", choices=LOSS_NAMES)
     regularisers: str | None = option(None, help="none, or NAME=WEIGHT:INTERVAL,... such as r1=10:16")
     perceptual_weight: float | None = option(None, help="weight (lambda) of the perceptual loss", limits=(0, None))

@@ -93,12 +93,14 @@ class Recipe:
     conditioning: str = "none"  # name in `losses.CONDITIONINGS`
     schedule: str = "constant"  # name in `schedules.SCHEDULES`, of both learning rates
     draws_into_maps: bool = False  # whether the generator draws images into label maps, so that it needs masks
+    polished: bool = False  # whether only the decoder of a flow's autoencoder learns, which changes no masks
     growing: bool = False  # whether the networks grow while they train (`schedules.growing_stage`)
     # Whether both networks' gradients are computed before either steps; otherwise the generator meets the updated
     # discriminator.
     simultaneous: bool = False
     # Images after which a weight's share in the averaged generator has halved; 0: the generator of the last step.
     ema_half_life: float = 0.0
+    guidance: float = 0.0  # of flow matching: how far beyond its earlier average the velocity is taught; 0: not
     # Options of the generator beyond the defaults of its class.
     generator: Mapping[str, Any] = field(default_factory=dict)
     # Options of the discriminator beyond the defaults of its class.

@@ -136,10 +136,29 @@ def path_length(generator: nn.Module, batch: Batch, state: State) -> Tensor:
     return (lengths - average).square().mean()
 
 
+MAPS_CHANGED = 0.05  # standard deviations by which neighbours look alike
+
+
+def reconstruction(generator: nn.Module, batch: Batch, state: State) -> Tensor:
+    """Return the mean absolute difference of images and those that their maps, slightly changed, are decoded to.
+
+    It keeps a decoder that is trained by its drawings the inverse of its encoder.
+    """
+    del state
+    coder: Any = generator.autoencoder
+    images = batch.real[:, : batch.image_channels]
+    with torch.no_grad():
+        maps = coder.encode(images)
+        maps += MAPS_CHANGED * torch.randn(maps.shape, generator=batch.chance, device=maps.device)
+    difference: Tensor = (coder.decode(maps) - images).abs().mean()
+    return difference
+
+
 REGULARISERS: dict[str, Regulariser] = {
     "weight-clipping": Regulariser("discriminator", after_step=clip_weights, weight=0.01),
     "gradient-penalty": Regulariser("discriminator", penalty=gradient_penalty, weight=10.0),
     "r1": Regulariser("discriminator", penalty=r1, weight=10.0),
+    "reconstruction": Regulariser("generator", penalty=reconstruction, weight=20.0, needs=("polish",)),
     "orthogonal": Regulariser("generator", penalty=orthogonal, weight=1e-4),
     "path-length": Regulariser(
         "generator", penalty=path_length, start={"path_length": 0.0}, weight=2.0, needs=("latents alone",)

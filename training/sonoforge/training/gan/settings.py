@@ -21,7 +21,7 @@ DURATIONS = ("epochs", "steps", "kimg")  # options, at most one of which gives t
 # Options that replace the recipe's field of the same name.
 _REPLACING = (
     "loss", "augmentation", "schedule", "mirror", "perceptual_weight", "n_critic", "latent_size",
-    "simultaneous", "ema_half_life",
+    "simultaneous", "ema_half_life", "guidance",
 )  # fmt: skip
 
 
@@ -82,7 +82,8 @@ def _network_options(recipe: Recipe, settings: GanSettings) -> tuple[Mapping[str
                 f"width: the {recipe.architecture} networks have one size; leave it out, or choose another recipe"
             )
         generator |= find_architecture(recipe.architecture).width_options(settings.width)
-        discriminator |= discriminator_of(recipe).width_options(settings.width)
+        if not recipe.polished:  # its discriminator goes on from one of another width
+            discriminator |= discriminator_of(recipe).width_options(settings.width)
     if settings.generator_cell is not None:
         generator["cell"] = settings.generator_cell
     if settings.discriminator_cell is not None:
@@ -180,9 +181,10 @@ _MET: dict[str, Callable[[Recipe, GanSettings], bool]] = {
     "feature network": lambda _, settings: bool(settings.features),
     "free activation": lambda recipe, _: "activation" in find_architecture(recipe.architecture).free_hidden,
     "free norm": lambda recipe, _: "norm" in find_architecture(recipe.architecture).free_hidden,
-    "velocity": lambda recipe, _: find_architecture(recipe.architecture).velocity,
+    "velocity": lambda recipe, _: discriminator_of(recipe).velocity,
     "flow matching": lambda recipe, _: find_loss(recipe.loss).velocity,
-    "discriminator": lambda recipe, _: not find_architecture(recipe.architecture).velocity,
+    "discriminator": lambda recipe, _: not discriminator_of(recipe).velocity,
+    "polish": lambda recipe, _: recipe.polished,
     "autoencoder": lambda _, settings: bool(settings.start_from),
     "cells": lambda recipe, _: find_architecture(recipe.architecture).cells,
     "one step": lambda recipe, _: all(
@@ -212,6 +214,7 @@ def _check_needs(recipe: Recipe, settings: GanSettings) -> None:
         ("preset", settings.preset, ("autoencoder",) if recipe.generator.get("depth") else ()),
         ("perceptual_weight", recipe.perceptual_weight or None, ("discriminator", "feature network")),
         ("loss", recipe.loss, find_loss(recipe.loss).needs),
+        ("guidance", recipe.guidance or None, ("velocity",)),
         ("simultaneous", recipe.simultaneous or None, ("discriminator", "one step")),
         *(("augmentation", name, ("discriminator", *AUGMENTATIONS[name].needs)) for name in own_augmentation),
         *(("regularisers", name, ("discriminator", *REGULARISERS[name].needs)) for name in recipe.regularisers),

@@ -147,9 +147,10 @@ def transfer_weights(weights: StartingWeights, generator: nn.Module, discriminat
     """Copy the weights that fit, checked by `check_transfer`, into new networks, in place; log how many there are."""
     pairs = (("generator", generator, weights.generator), ("discriminator", discriminator, weights.discriminator))
     for kind, network, theirs in pairs:
+        if isinstance(network, flow.NoDiscriminator):
+            network.load_state_dict(theirs)
+            continue
         own = network.state_dict()
-        if not any(value.numel() for value in own.values()):
-            continue  # flow matching has no discriminator
         fitting = _fitting(own, theirs)
         for name, value in fitting.items():
             own[name].copy_(value)

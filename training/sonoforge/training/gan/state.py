@@ -46,11 +46,17 @@ class TrainingState:
     image_channels: int  # channels that are image; those after them are masks
     seed: int
     mixed_precision: bool = False  # whether plain passes compute in bfloat16
+    early: nn.Module | None = None  # the average of an earlier step, if the recipe guides away from it
     blur_sigma: float = 0.0  # pixels: current standard deviation of the blur of the discriminator's inputs
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Compute in bfloat16 inside, if the training is in mixed precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision)
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The networks that checkpoints keep."""
+        return NETWORKS if self.early is None else (*NETWORKS, "early")
 
     def of(self, name: str) -> tuple[nn.Module, torch.optim.Optimizer]:
         """Return a network and its optimiser."""
@@ -59,7 +65,7 @@ class TrainingState:
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Return everything that changes as named tensors, by the stem of their checkpoint file."""
         return {
-            **{name: getattr(self, name).state_dict() for name in NETWORKS},
+            **{name: getattr(self, name).state_dict() for name in self.networks},
             **{name: optimiser_tensors(getattr(self, name)) for name in OPTIMISERS},
             "state": {f"{part}.{name}": own for part, values in self.carried.items() for name, own in values.items()},
         }
@@ -71,10 +77,11 @@ class TrainingState:
             SonoforgeError: The checkpoint is damaged.
         """
         try:
-            states = {stem: gan_checkpoint.load_state(checkpoint, stem) for stem in (*NETWORKS, *OPTIMISERS, "state")}
+            stems = (*self.networks, *OPTIMISERS, "state")
+            states = {stem: gan_checkpoint.load_state(checkpoint, stem) for stem in stems}
         except SonoforgeError as error:
             raise SonoforgeError(f"{error}: remove {checkpoint} to continue from the previous one") from error
-        for name in NETWORKS:
+        for name in self.networks:
             getattr(self, name).load_state_dict(states[name])
         for name in OPTIMISERS:
             restore_optimiser(getattr(self, name), states[name])
@@ -129,6 +136,7 @@ def build_state(training: Training, checkpoint: Path | None = None) -> TrainingS
         image_channels=images.image_channels,
         seed=settings.seed,
         mixed_precision=settings.precision == "bf16",
+        early=copy.deepcopy(average) if recipe.guidance else None,
     )
     if checkpoint is not None:
         state.restore(checkpoint)
