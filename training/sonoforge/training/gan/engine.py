@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 Scalars = dict[str, Tensor]
 MASK_SHARE = 0.1  # weight of the masks' error beside the image's, both means over channels
-GUIDED_AFTER = 3  # half-lives of the average
+GUIDED_AFTER = 3  # half-lives of the average, after which it is kept as the earlier one
 ENCODED = 64  # images whose maps an autoencoder computes together
 
 

@@ -136,13 +136,13 @@ def path_length(generator: nn.Module, batch: Batch, state: State) -> Tensor:
     return (lengths - average).square().mean()
 
 
-MAPS_CHANGED = 0.05  # standard deviations by which neighbours look alike
+MAPS_CHANGED = 0.05  # standard deviation of the noise on the maps, whose own is 1
 
 
 def reconstruction(generator: nn.Module, batch: Batch, state: State) -> Tensor:
-    """Return the mean absolute difference of images and those that their maps, slightly changed, are decoded to.
+    """Return the mean absolute difference between images and what the decoder makes of their maps with a little noise.
 
-    It keeps a decoder that is trained by its drawings the inverse of its encoder.
+    It keeps a decoder that learns from its drawings the inverse of the encoder.
     """
     del state
     coder: Any = generator.autoencoder
