@@ -14,7 +14,7 @@ from sonoforge.runtime.images.decoding import read_image
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.training.data.cache import ImageCache, open_cache
 from sonoforge.training.data.datasets import read_dataset
-from sonoforge.training.data.labelled_images import check_disjoint, read_masks, read_structures
+from sonoforge.training.data.labelled_images import read_masks, read_structures
 
 SIZE = 64
 
@@ -84,6 +84,7 @@ def test_structures_that_overlap_are_refused(tmp_path: Path) -> None:
         mask.paste(255, box)
         mask.save(folder / f"a_mask_{name}.png")
     dataset = read_dataset(tmp_path / "set", 1)
-    masks = read_structures(open_cache(dataset, 16, tmp_path / "cache"), np.arange(1), tmp_path / "cache")
+    cache = open_cache(dataset, 16, tmp_path / "cache")
+    read_structures(cache, np.arange(1), tmp_path / "cache")
     with pytest.raises(SonoforgeError, match=r"a.png: masks of cup and disc overlap"):
-        check_disjoint(dataset, np.arange(1), masks)
+        read_structures(cache, np.arange(1), tmp_path / "cache", disjoint=True)

@@ -94,26 +94,15 @@ class _Styled(nn.Module):
         return images
 
 
-class _Step(nn.Module):
-    """A step of flow matching's sampler, from maps and time to maps."""
+class _Part(nn.Module):
+    """A step of flow matching's sampler, from maps and time to maps; without a time, what makes samples of maps."""
 
     def __init__(self, generator: flow.Generator) -> None:
         super().__init__()
         self.generator = generator
 
-    def forward(self, before: Tensor, time: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.generator.step(before, time, labels)
-
-
-class _Last(nn.Module):
-    """What makes samples of the sampler's maps."""
-
-    def __init__(self, generator: flow.Generator) -> None:
-        super().__init__()
-        self.generator = generator
-
-    def forward(self, maps: Tensor) -> Tensor:
-        return self.generator.decode(maps)
+    def forward(self, maps: Tensor, time: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
+        return self.generator.decode(maps) if time is None else self.generator.step(maps, time, labels)
 
 
 def trace_generator(generator: nn.Module) -> nn.Module:
@@ -176,8 +165,9 @@ def generator_onnx(generator: nn.Module, about: Description) -> bytes:
     before = examples.pop("latents").unflatten(1, generator.shape)
     examples = {"before": before, "time": torch.zeros(1), **examples}
     shapes = tuple({} if name == "time" else {0: batch} for name in examples)
-    step = trace(_Step(generator).eval(), examples, ["after"], shapes, {})
-    last = trace(_Last(generator).eval(), {"maps": examples["before"]}, [OUTPUT], shapes[:1], {})
+    part = _Part(generator).eval()
+    step = trace(part, examples, ["after"], shapes, {})
+    last = trace(part, {"maps": examples["before"]}, [OUTPUT], shapes[:1], {})
     return repeat(step, last, "time", flow.TIMES, "latents", metadata)
 
 

@@ -112,11 +112,13 @@ def read_masks(cache: ImageCache, indices: Indices, folder: Path | None = None) 
     return union
 
 
-def read_structures(cache: ImageCache, indices: Indices, folder: Path | None = None) -> NDArray[np.uint8]:
+def read_structures(
+    cache: ImageCache, indices: Indices, folder: Path | None = None, *, disjoint: bool = False
+) -> NDArray[np.uint8]:
     """Read each image's masks in the geometry of the cached images: (M, K, S, S) uint8, covered share of 255.
 
     The K structures are in the data set's order.  For the image cache, the mask files are just another data set. A
-    missing mask counts as empty if no image of its class in its collection has one.
+    missing mask counts as empty if no image of its class in its collection has one.  ``disjoint`` ones may not overlap.
     """
     dataset = cache.dataset
     mask_items = tuple(Item(path, 0) for item in dataset.items for path in item.masks)
@@ -155,6 +157,8 @@ def read_structures(cache: ImageCache, indices: Indices, folder: Path | None = N
                 level = Preprocessing(cache.size).resize(read_image(dataset.file(path)).crop(box)).max(axis=2)
             _refuse_faint(dataset.file(path), level)
             _add(own[structures.index(structure_of(path))], level)
+        if disjoint:
+            _refuse_overlap(dataset.file(item.path), structures, own)
     return found
 
 
@@ -202,28 +206,20 @@ def read_label_maps(folder: Path, structures: Sequence[str], side: int) -> NDArr
             raise SonoforgeError(f"{folder / image}: has no mask of {lacking[0]}; add it, all black if it is empty")
         if len(sizes) > 1:
             raise SonoforgeError(f"{folder / image}: its masks differ in size; draw them on one image")
-        if (levels.sum(0, dtype=np.int64) > _WHOLE).any():
-            raise SonoforgeError(f"{folder / image}: its masks of {' and '.join(names)} overlap; cut one out")
+        _refuse_overlap(folder / image, names, levels)
         maps.append(cut_structures(levels.transpose(1, 2, 0)))
     if not maps:
         raise SonoforgeError(f"{folder}: contains no masks, such as NAME_mask.png; give another folder")
     return np.stack(maps)
 
 
-def check_disjoint(dataset: Dataset, indices: Indices, masks: NDArray[np.uint8]) -> None:
-    """Refuse overlapping structures: a label map gives each pixel one label.
-
-    The masks (M, K, S, S) uint8 are what `read_structures` returned for these indices (M,).
-    """
-    structures = dataset.structures
-    for own, index in zip(masks, indices, strict=True):
-        overlaps = own.sum(0, dtype=np.int64) > _WHOLE
-        if overlaps.any():
-            first, second = np.sort(np.argsort(own[:, overlaps][:, 0])[-2:])
-            raise SonoforgeError(
-                f"{dataset.file(dataset.items[index].path)}: masks of {structures[first]} and {structures[second]} "
-                "overlap; cut one out of the other"
-            )
+def _refuse_overlap(image: Path, structures: Sequence[str], masks: NDArray[np.uint8]) -> None:
+    """Refuse overlapping structures, masks (K, S, S) of one image: a label map gives each pixel one label."""
+    overlaps = masks.sum(0, dtype=np.int64) > _WHOLE
+    if overlaps.any():
+        first, second = np.sort(np.argsort(masks[:, overlaps][:, 0])[-2:])
+        both = f"{structures[first]} and {structures[second]}"
+        raise SonoforgeError(f"{image}: masks of {both} overlap; cut one out of the other")
 
 
 def _refuse_faint(file: Path, level: NDArray[np.uint8]) -> None:

@@ -126,8 +126,7 @@ def read_training_set(
         chosen = np.arange(len(labels))
         images = make_training_set(cache.images, labels, classes, size, settings.channels)
     if settings.masks:
-        masks = labelled_images.read_structures(cache, chosen, cache_folder)
-        labelled_images.check_disjoint(cache.dataset, chosen, masks)
+        masks = labelled_images.read_structures(cache, chosen, cache_folder, disjoint=True)
         joint = join_masks(images.pixels, masks)
         images = replace(images, pixels=joint, structures=cache.dataset.structures)
     return replace(

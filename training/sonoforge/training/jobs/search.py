@@ -64,14 +64,13 @@ from sonoforge.training.workers import Workers, WorkerSettings, check_cluster, o
 
 log = logging.getLogger(__name__)
 
-SETTINGS_METRIC = "kid"
 RECIPE = "ga-gan"
 NETWORKS = {"generator": "discriminator", "discriminator": "generator"}
 """Each network, and its partner."""
 FIRST_PARTNERS = {"generator": "fixed", "discriminator": "found"}
 """Code of the partner if it was not searched before and none is given."""
 _SETTINGS_ONLY = ("recipes", "trials", "over")
-_CELLS_ONLY = ("stages", "strategy", "population", "children", "sample", "mutation", "metric", "weights")
+_CELLS_ONLY = ("stages", "strategy", "population", "children", "sample", "mutation", "weights")
 
 
 def work(config: GanSearchConfig) -> tuple[Path, list[Searched], str]:
@@ -127,7 +126,7 @@ def _fill_defaults(config: GanSearchConfig) -> GanSearchConfig:
         SonoforgeError: The settings do not go together.
     """
     defaults = dict(SEARCHES[config.what])
-    of_gan = defaults.pop("gan")
+    of_gan, _ = defaults.pop("gan"), defaults.pop("metric")
     if config.gan.kimg is not None or config.gan.epochs is not None:
         of_gan = {name: value for name, value in of_gan.items() if name not in ("kimg", "epochs")}
     if config.gan.conditioning not in (None, "none"):
@@ -212,7 +211,7 @@ def _about(config: GanSearchConfig, opened: Opened, method: str, remark: str = "
     given_up = "a trial worse than the median is given up" if config.pruner == "median" else "none is given up early"
     return page.About(
         searched="settings" if settings else "cells",
-        metric=SETTINGS_METRIC if settings else config.metric or "",
+        metric=SEARCHES[config.what]["metric"],
         method=f"{method}; {given_up}.",
         remark=remark,
         name=f"{images.name}, {class_name}" if class_name else images.name,

@@ -55,9 +55,7 @@ def open_labelled_set(source: load.ImageSource) -> LabelledSet:
             others of its class have.
     """
     cache = load.load_images(source._replace(fewest_classes=1))  # there may be one class
-    everything = np.arange(len(cache.hashes))
-    levels = labelled_images.read_structures(cache, everything, source.cache)
-    labelled_images.check_disjoint(cache.dataset, everything, levels)
+    levels = labelled_images.read_structures(cache, np.arange(len(cache.hashes)), source.cache, disjoint=True)
     facts = _read_facts(cache)
     maps = to_label_maps(levels.transpose(0, 2, 3, 1))
     return LabelledSet(

@@ -97,7 +97,7 @@ class GanCompareConfig(LpipsOptions, TrainingOptions):
 
 STAGE_NAMES = ("generator", "discriminator")
 SEARCHES: Mapping[str, Mapping[str, Any]] = json.loads(Path(__file__).with_name("searches.json").read_text("utf-8"))
-"""What `gan search` can search for, and the settings that are left out.
+"""What `gan search` can search for, the metric that it minimises, and the settings that are left out.
 
 The learning rates of ``cells`` are five times the recipe's: with these, networks of its width learn most from some
 thousand images. ``cells-paper`` is as in Berezsky and Liashchynskyi 2024, section 4, which holds no images out; batch
@@ -174,12 +174,6 @@ class GanSearchConfig(ParallelOptions):
     )
     mutation: float = setting(
         0.05, "search.mutation", help="cells: mutation probability of each element of a code", limits=(0.001, 1)
-    )
-    metric: str | None = setting(
-        None,
-        "search.metric",
-        help="cells: metric to minimise on held-out images, or for cells-paper on all; FID of few images is biased",
-        choices=("kid", "fid"),
     )
     weights: str = setting(
         "inherited",
