@@ -14,7 +14,7 @@ from sonoforge.runtime import atomic
 from sonoforge.runtime.bundle.classification import ClassifierManifest
 from sonoforge.runtime.bundle.files import SIGNATURE
 from sonoforge.runtime.bundle.manifest import Manifest
-from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
+from sonoforge.runtime.bundle.reader import SHIPPED, chosen_path, open_bundle
 from sonoforge.runtime.bundle.signing import read_key
 from sonoforge.runtime.errors import SonoforgeError, require
 from sonoforge.training.classifier.model_folder import check_model
@@ -58,7 +58,7 @@ class Plan(NamedTuple):
 
 def check(settings: ExportConfig) -> Plan:
     """Find ``settings.run``, and refuse settings that do not suit it and formats that cannot be written here."""
-    source = SHIPPED if settings.run == "shipped" else Path(settings.run)
+    source = chosen_path(settings.run)
     if not source.exists():
         raise SonoforgeError(f"{source}: no such run folder or bundle; sonoforge run, train and gan train make runs")
     is_generator = (source / "checkpoints").is_dir() and not (source / "model").is_dir()
@@ -69,7 +69,7 @@ def check(settings: ExportConfig) -> Plan:
         )
     if is_generator and len(settings.evidence) > 1:
         raise SonoforgeError(f"--evidence: a generator takes one run of evaluate, not {', '.join(settings.evidence)}")
-    if is_bundle and not settings.out and (settings.run == "shipped" or source.suffix == ".zip"):
+    if is_bundle and not settings.out and (source == SHIPPED or source.suffix == ".zip"):
         raise SonoforgeError(f"{source}: give the new bundle a folder with --out FOLDER")
     choose(settings.formats, generators=is_generator)
     if settings.triton:

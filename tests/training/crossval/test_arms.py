@@ -44,7 +44,7 @@ def test_a_name_says_how_many_images_are_added(name: str, canonical: str, added:
     assert find_arm(canonical) == find_arm(name)
 
 
-RANGE = r"^--arms: .*a dose above 0 and at most 100 .*above 0 and at most 1"
+RANGE = r"^--arms: .*: (dose: .* is not a number above 0 and at most 100|share: .* is not .* at most 1)$"
 
 
 @pytest.mark.parametrize(

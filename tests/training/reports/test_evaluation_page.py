@@ -104,8 +104,8 @@ def test_page_escapes_names_from_files(tmp_path: Path) -> None:
 
 
 def test_page_of_what_is_missing_says_so(tmp_path: Path) -> None:
-    results = good() | {"metrics": [], "copies": None, "n": None, "protocol": {}, "not_measured": [], "pca": {}}
-    results["real"] |= {"groups": None, "class": ""}
+    results = good() | {"metrics": [], "copies": None, "n": None, "protocol": {}, "not_measured": []}
+    results["real"] |= {"class": ""}
     results["fake"] |= {"class": "", "synthetic": False}
     found = written(tmp_path, results)
     assert found.text.count("Not measured") == 3

@@ -37,6 +37,7 @@ from sonoforge.runtime.inference.generator import Generator
 from sonoforge.runtime.inference.golden import IMAGE_TOLERANCES, golden_difference
 from sonoforge.runtime.inference.latents import draw_latent
 from sonoforge.training.data.collections.importing import KNOWN_SETS
+from sonoforge.training.data.data_option import recorded_data
 from sonoforge.training.gan.checkpoint import Description, describe, find_checkpoint
 from sonoforge.training.gan.generator import (
     Truncation,
@@ -77,9 +78,8 @@ def bundle_from_checkpoint(
     reasons = {name: why for name in FORMATS if (why := unsuitable(name, generator))}
     names = choose(formats, reasons, generators=True)
     run = checkpoint.parent.parent
-    data = read_config(run).get("data", "") if (run / CONFIG).is_file() else ""
-    paths = data if isinstance(data, list | tuple) else [data]
-    data_names = [name for path in paths if (name := Path(str(path)).name)]  # never their paths
+    paths = recorded_data(read_config(run)) if (run / CONFIG).is_file() else ()
+    data_names = [name for path in paths if (name := Path(path).name)]  # never their paths
     manifest = _about(about, generator, data_names)
     manifest["training"]["measured"] = read_measured(evidence, about) if evidence else {}
     exported = ExportedGenerator(GeneratorSource(generator, generator_onnx(generator, about)))

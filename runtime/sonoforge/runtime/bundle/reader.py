@@ -157,6 +157,11 @@ def open_bundle(path: Path | str | None = None, kind: type[Manifest] = Classifie
     return Bundle(path, manifest)
 
 
+def chosen_path(choice: str, shipped: Path = SHIPPED) -> Path:
+    """Return the path of the bundle or run that was asked for; ``shipped`` means one that comes with sonoforge."""
+    return shipped if choice == "shipped" else Path(choice)
+
+
 def manifest_kind(task: str) -> type[Manifest]:
     """Return the manifest class of one of `TASKS`."""
     if task == ClassifierManifest.task:

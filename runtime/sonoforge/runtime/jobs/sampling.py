@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sonoforge.runtime.bundle.reader import SHIPPED_GENERATOR
+from sonoforge.runtime.bundle.reader import SHIPPED_GENERATOR, chosen_path
 from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.synthetic import open_target, open_url_target, origin_of
 from sonoforge.runtime.inference.generator import Generator
@@ -20,7 +20,6 @@ from sonoforge.runtime.settings import GanSampleConfig
 from sonoforge.runtime.urls import is_url
 
 ALL = "all"
-SHIPPED = "shipped"
 
 
 class Source(NamedTuple):
@@ -41,7 +40,7 @@ Sampled = tuple[str, dict[str, Any]]
 def sample_bundle(config: GanSampleConfig) -> list[Sampled]:
     """Generate images from the bundle ``config.bundle`` and write them; return what was written of each class."""
     check(config)
-    path = SHIPPED_GENERATOR if config.bundle == SHIPPED else Path(config.bundle)
+    path = chosen_path(config.bundle, SHIPPED_GENERATOR)
     if config.checkpoint != "last":
         raise SonoforgeError("--checkpoint cannot be combined with --bundle, which holds only one; leave it out")
     if config.device not in ("auto", "cpu"):
@@ -58,7 +57,7 @@ def sample_bundle(config: GanSampleConfig) -> list[Sampled]:
         origin |= {**settings_of_origin(config), "file_sha256": about.files[about.model].sha256}
         return Source(
             path.stem if path.suffix == ".zip" else path.name,
-            (Path.cwd() if config.bundle == SHIPPED else path.absolute().parent) / "generated",
+            (Path.cwd() if path == SHIPPED_GENERATOR else path.absolute().parent) / "generated",
             origin,
             about.image_channels,
             lambda count: generator.batches(count, config.seed, label, config.psi, config.truncation),

@@ -4,6 +4,7 @@ A name is ``NAME``, with ``-all`` to add images to every class rather than only 
 add, and ``@SHARE`` for part of the real images: ``gan``, ``gan:2``, ``gan-all:0.5``, ``real@0.25``.
 """
 
+import contextlib
 import dataclasses
 import logging
 import re
@@ -76,13 +77,8 @@ def find_arm(name: str, option: str = "--arms") -> Arm:
     arm = ARMS[base]
     if dosed and not arm.fill:
         raise SonoforgeError(f"{option}: {base} adds no images, so {name!r} cannot have a dose; write {base}")
-    dose_value = read_number(dose, MOST) if dosed else 1.0
-    share_value = read_number(share, 1) if marked else 1.0
-    if dose_value is None or share_value is None:
-        raise SonoforgeError(
-            f"{option}: {name!r} needs a dose above 0 and at most {MOST:g} after '{_DOSE}', and a share above 0 and at "
-            f"most 1 after '{SHARE_MARK}'"
-        )
+    dose_value = read_number(f"{option}: {name!r}: dose", dose, MOST) if dosed else 1.0
+    share_value = read_number(f"{option}: {name!r}: share", share, 1) if marked else 1.0
     everywhere = arm.all_classes or stem != base
     said = f", {dose_value:g} times" if dose_value != 1 else ""
     said = (", all classes" if stem != base else "") + said
@@ -148,13 +144,12 @@ def with_shares(arms: Sequence[str], shares: Sequence[float]) -> tuple[str, ...]
     return tuple(find_arm(f"{name}{SHARE_MARK}{share:g}").name for share in ordered for name in arms)
 
 
-def read_number(text: str, most: float) -> float | None:
-    """Read a number above 0 and at most ``most``; None for any other text."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if 0 < value <= most else None
+def read_number(what: str, text: str, most: float) -> float:
+    """Read a number above 0 and at most ``most``; ``what`` begins the error for any other text."""
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) <= most:
+            return float(text)
+    raise SonoforgeError(f"{what}: {text!r} is not a number above 0 and at most {most:g}")
 
 
 def added_counts(arm: Arm, counts: Sequence[int]) -> dict[int, int]:

@@ -118,7 +118,7 @@ def check_not_given(choosing: Choosing, options: ClassifierOptions) -> None:
 def _values(name: str, texts: Sequence[str]) -> tuple[float, ...]:
     try:
         if name == DOSE:
-            values = tuple(map(_dose, texts))
+            values = tuple(read_number(DOSE, text, MOST) for text in texts)
         else:
             values = tuple(getattr(resolve_config(ClassifierOptions, {name: text}, None), name) for text in texts)
     except SonoforgeError as error:
@@ -131,13 +131,6 @@ def _values(name: str, texts: Sequence[str]) -> tuple[float, ...]:
     if len(set(values)) < len(values):
         raise SonoforgeError(f"{OPTION}: {_typed(name)}={','.join(texts)} repeats a value")
     return values
-
-
-def _dose(text: str) -> float:
-    value = read_number(text, MOST)
-    if value is None:
-        raise SonoforgeError(f"{DOSE}: {text!r} is not a number above 0 and at most {MOST:g}")
-    return value
 
 
 def _typed(name: str) -> str:

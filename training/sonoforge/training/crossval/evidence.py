@@ -25,6 +25,7 @@ from sonoforge.runtime.csv_tables import read_text
 from sonoforge.runtime.errors import SonoforgeError, name_some, refusing
 from sonoforge.training.crossval.fold_task import GENERATED, INNER, FoldResult, fold_path, read_fold
 from sonoforge.training.data.split_plan import FILE, SplitPlan, describe_changes, read_plan
+from sonoforge.training.gan.ticks import read_stats
 from sonoforge.training.run_folder import package_versions
 from sonoforge.training.statistics.classification import accuracy, confusion_matrix, macro_auc
 from sonoforge.training.statistics.predictions import ANSWERS, Predictions, read_predictions
@@ -197,11 +198,7 @@ def read_generators(folder: Path, classes: Sequence[str]) -> list[GeneratorRuns]
     found: dict[str, GeneratorRuns] = {}
     for path in sorted((folder / "gan").glob("seed*-*/*/stats.jsonl")):
         runs = found.setdefault(path.parent.name, GeneratorRuns(path.parent.name, path.parent, [], [], []))
-        rows = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(json.JSONDecodeError):  # a line cut short by a kill
-                rows.append(json.loads(line))
-        runs.curves.append(rows)
+        runs.curves.append(read_stats(path.parent))
         with contextlib.suppress(OSError, ValueError, KeyError):
             results = json.loads((path.parent / "results.json").read_text(encoding="utf-8"))
             runs.plans.append(results["plan"])

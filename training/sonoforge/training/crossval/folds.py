@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import hashlib
-import json
 import logging
 import shutil
 import time
@@ -36,6 +35,7 @@ from sonoforge.training.data.pixels import Pixels, write_grid
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import check_sealed
 from sonoforge.training.devices import deterministic_kernels, find_device
+from sonoforge.training.gan.ticks import read_stats
 from sonoforge.training.progress import following
 from sonoforge.training.run_folder import is_finished, log_to
 from sonoforge.training.statistics.predictions import Predictions, pick
@@ -117,12 +117,8 @@ def train_needed_generators(tasks: Sequence[fold_task.FoldTask], workers: Worker
 
 def _share_done(stats: Path) -> float:
     """Return the finished share of a generator's training, as of its last tick."""
-    if is_finished(stats.parent):
-        return 1.0
-    try:
-        return float(json.loads(stats.read_text(encoding="utf-8").splitlines()[-1])["share"])
-    except (OSError, ValueError, IndexError, KeyError):  # being written, or cut short
-        return 0.0
+    rows = read_stats(stats.parent)
+    return 1.0 if is_finished(stats.parent) else float(rows[-1]["share"]) if rows else 0.0
 
 
 def _train(work: GeneratorTask) -> str:

@@ -176,7 +176,8 @@ def _resolve_generator(config: ComparisonConfig) -> tuple[GanSettings, GanSettin
     from_start = {} if chosen else ROWS[name].get("from_start", {})
     started = fill_budget(dataclasses.replace(asked, **FROM_START), from_start) if from_start else None
     generator = dataclasses.replace(asked, recipe=asked.recipe or GanSettings.recipe)
-    generator = fill_budget(generator, _suiting(generator, budget))
+    left_out = {"batch"} if generator.preset != PUBLISHED else {}  # a preset has learning rates for its own batch
+    generator = fill_budget(generator, {key: value for key, value in budget.items() if key not in left_out})
     # The budget's own recipe has its published channels, unless others were given.
     if generator.recipe == budget.get("recipe") and generator.channels == GanSettings().channels:
         generator = dataclasses.replace(generator, channels=budget["channels"])
@@ -185,12 +186,6 @@ def _resolve_generator(config: ComparisonConfig) -> tuple[GanSettings, GanSettin
 
 def _sized(generator: GanSettings) -> GanSettings:
     return _filled(generator, {"image_size": compose(generator).image_size})
-
-
-def _suiting(generator: GanSettings, budget: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop the budget's batch under a preset, which has learning rates for its own batch."""
-    kept = generator.preset == PUBLISHED
-    return {name: value for name, value in budget.items() if kept or name != "batch"}
 
 
 def _filled(settings: _Filled, defaults: Mapping[str, Any]) -> _Filled:

@@ -117,13 +117,6 @@ class HeldOut(NamedTuple):
     trained: NDArray[np.int64]  # (M,) group of each training image, in the same numbering
 
 
-def joined_sets(first: ImageSet, second: ImageSet) -> ImageSet:
-    """Concatenate two sets of one size; name and protocol come from the first."""
-    pixels = np.concatenate([first.pixels, second.pixels])
-    known = first.scans_known and second.scans_known
-    return replace(first, pixels=pixels, described=first.described + second.described, scans_known=known)
-
-
 def describe(name: str, pixels: Pixels, group: str | None) -> Described:
     """Describe an image (H, W, C) uint8, C = 1 or 3, as the image cache does."""
     image = as_picture(pixels)

@@ -2,9 +2,8 @@
 
 ``checkpoints/step-00001234/`` holds the two networks, the averaged generator, the state of the two optimisers, the
 numbers carried by losses and regularisers, ``checkpoint.json`` (what was trained, how far, each file's hash), and of a
-user's own recipe a copy of its code. It is
-written under a temporary name, synced to disk and renamed; before removal it is renamed back.  Nothing is ever
-unpickled.
+user's own recipe a copy of its code. It is written under a temporary name, synced to disk and renamed; before removal
+it is renamed back.  Nothing is ever unpickled.
 """
 
 import dataclasses

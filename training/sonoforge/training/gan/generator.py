@@ -22,10 +22,10 @@ from sonoforge.runtime.inference.latents import check_limit, draw_latent
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.data.pixels import Pixels, to_pixels, to_unit
 from sonoforge.training.devices import find_device
-from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.checkpoint import describe, find_checkpoint
+from sonoforge.training.gan.checkpoint import describe, find_checkpoint, load_state
 from sonoforge.training.gan.networks import channels_last, find_architecture
 
+# Images computed together on a CPU, whatever number was requested: batches of another size may round differently.
 CPU_BATCH = 8
 
 
@@ -79,13 +79,13 @@ def load_generator(checkpoint: Path, device: str = "cpu") -> nn.Module:
         SonoforgeError: It is not a checkpoint, is damaged, has an unknown architecture, or one that is own code and not
             allowed on this machine.
     """
-    path = gan_checkpoint.find_checkpoint(checkpoint)
-    about = gan_checkpoint.describe(path)
+    path = find_checkpoint(checkpoint)
+    about = describe(path)
     architecture = find_architecture(about.architecture, path)
     try:
         with torch.random.fork_rng(devices=[]):
             generator = architecture.generator(**about.generator_options)
-        generator.load_state_dict(gan_checkpoint.load_state(path, "average"))
+        generator.load_state_dict(load_state(path, "average"))
     except (TypeError, ValueError, RuntimeError) as error:
         problem = str(error).splitlines()[0]
         raise SonoforgeError(f"{path}: its weights do not fit its own description ({problem})") from error
@@ -252,6 +252,3 @@ class GeneratedImages(Dataset[tuple[Tensor, int]]):
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         image = to_unit(torch.from_numpy(self.pixels[index].copy()).permute(2, 0, 1))
         return image if self.transform is None else self.transform(image), int(self.labels[index])
-
-
-# Images computed together on a CPU, whatever number was requested: batches of another size may round differently.

@@ -5,6 +5,7 @@ Generated images stay unchanged unless another size is given.  A mismatch (mixed
 images in place of real ones) is an error with a remedy, never adjusted silently.
 """
 
+import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -265,7 +266,9 @@ def without_repeats(held_out: image_set.ImageSet, real: image_set.ImageSet) -> i
     Raises:
         SonoforgeError: Fewer than two are left.
     """
-    groups, source = image_set.joined_sets(real, held_out).groups, held_out.source
+    known = real.scans_known and held_out.scans_known
+    both = dataclasses.replace(real, described=real.described + held_out.described, scans_known=known)
+    groups, source = both.groups, held_out.source
     own = ~np.isin(groups[len(real) :], groups[: len(real)])
     if own.sum() < 2:
         raise SonoforgeError(

@@ -78,9 +78,7 @@ class Recorder(contextlib.ExitStack):
             write_json(folder / gan_checkpoint.SOURCES, images.sources)
         spread = evenly_spaced(len(images), ticks.GRID)
         write_grid(images.pixels[spread, ..., : images.image_channels], folder / "samples" / "real.png")
-        compared = images
-        if not training.conditional:
-            compared = dataclasses.replace(compared, labels=None)
+        compared = images if training.conditional else dataclasses.replace(images, labels=None)
         self._reference = ticks.make_reference(compared, state.average, settings.seed)
         self._metric_reference: ticks.MetricReference | None = None
         if settings.metrics and training.pretrained.space is not None:

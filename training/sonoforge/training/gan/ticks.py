@@ -67,9 +67,7 @@ def measure(average: nn.Module, reference: Reference, image_channels: int) -> tu
 def gradient_norm(network: nn.Module) -> float | None:
     """Return the Euclidean norm of the gradients in a network's last step; None if it is not finite."""
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-    if not gradients:
-        return 0.0
-    norm = float(torch.stack(torch._foreach_norm(gradients)).norm())
+    norm = float(torch.nn.utils.get_total_norm(gradients))
     return norm if math.isfinite(norm) else None
 
 
@@ -79,8 +77,8 @@ def memory_gib(device: torch.device) -> float | None:
     return None if peak is None else peak / 2**30
 
 
-def read_stats(folder: Path, step: int) -> list[dict[str, Any]]:
-    """Return the rows of ``stats.jsonl`` up to this step; a killed run may have written further."""
+def read_stats(folder: Path, step: float = math.inf) -> list[dict[str, Any]]:
+    """Return the rows of ``stats.jsonl``, if any, up to this step; a killed run may have written further."""
     path = folder / "stats.jsonl"
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:

@@ -177,10 +177,9 @@ def _plan(config: SegmentConfig, data: str) -> PlannedSet:
     images = open_labelled_set(source)
     if not images.maps.any():
         raise SonoforgeError(f"{data}: has no outlined pixel in {len(images.maps)} images; add masks")
-    features = config.metric_features
+    features = config.metric_features or ("bundle" if phantom else "")
     if config.recipes and not features:
-        sample = [] if phantom else list(images.cache.images[:: max(1, len(images.maps) // 60)])
-        features = "bundle" if phantom else choose_space(sample, images.name, "--set metrics.features")
+        features = choose_space(list(images.cache.images), images.name, "--set metrics.features")
     experiment = replace(config, metric_features=features)
     refuse_seen_by_start(config.generator.start_from, images.cache, source.cache)
     plan = plan_folds(images, config.protocol, config.folds, config.seed)

@@ -55,9 +55,8 @@ def _page(results: Record, pictures: Pictures) -> blocks.Page:
     sections = [
         blocks.Section("metrics", "All metrics", list(_metrics(results, pictures))),
         blocks.Section("copies", "Copies of training images", list(_copies(results["copies"], pictures))),
+        blocks.Section("map", "Map", list(_map(results["pca"], pictures))),
     ]
-    if results["pca"]:
-        sections.append(blocks.Section("map", "Map", list(_map(results["pca"], pictures))))
     if "curves" in pictures:
         sections.append(blocks.Section("training", "Training of the generator", list(_picture("curves", pictures))))
     sections += [
@@ -175,15 +174,13 @@ def _protocol(results: Record) -> Iterator[blocks.Block]:
     real, fake = results["real"], results["fake"]
     yield WORDS.text("protocol", protocol=results["protocol_id"])
     marked = "marked as synthetic in the files" if fake["synthetic"] else "not marked as synthetic in the files"
-    groups = "" if real["groups"] is None else counted(real["groups"], "group")
-    yield WORDS.table("sets", [("real", real, groups), ("generated", fake, marked)])
+    yield WORDS.table("sets", [("real", real, counted(real["groups"], "group")), ("generated", fake, marked)])
     settings = {
         name: value if isinstance(value, str) else json.dumps(atomic.plain(value), ensure_ascii=False)
         for name, value in results["protocol"].items()
     }
     yield WORDS.table("settings", settings.items())
-    if results["seconds"]:
-        yield blocks.Text(f"Time taken: {duration(results['seconds'])}.", "note-text")
+    yield blocks.Text(f"Time taken: {duration(results['seconds'])}.", "note-text")
 
 
 def log_evaluation(results: Record) -> None:

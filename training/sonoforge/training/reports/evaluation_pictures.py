@@ -49,17 +49,11 @@ def draw_sets(pixels: tuple[NDArray[np.uint8], NDArray[np.uint8]], rows: Sequenc
         figures["ratios"] = draw_ratios(rows)
     if any(row["name"] == "spectrum" for row in rows):
         figures["spectrum"] = draw_spectrum(*pixels)
-    curves = _training_curves(run)
-    return figures | ({"curves": curves} if curves is not None else {})
-
-
-def _training_curves(run: Path) -> Figure | None:
     folder = run.resolve().parent.parent if (run / DESCRIPTION).is_file() else run  # of a checkpoint, or of a run
-    rows = read_stats(folder, 2**62) if (folder / "stats.jsonl").is_file() else []
-    if not rows:
-        return None
-    best = run_folder.read_results(folder).get("best_step") if run_folder.is_finished(folder) else None
-    return draw_curves(rows, best)
+    if ticks := read_stats(folder):
+        best = run_folder.read_results(folder).get("best_step") if run_folder.is_finished(folder) else None
+        figures["curves"] = draw_curves(ticks, best)
+    return figures
 
 
 REAL, FAKE = SERIES[:2]

@@ -52,16 +52,15 @@ def _longest_word(title: str) -> int:
     return max(map(len, title.split()), default=1)
 
 
-def as_text(*renderables: RenderableType) -> str:
-    """Render rich tables as text without colour, in the width of stdout's terminal, if any.
+def as_text(content: RenderableType) -> str:
+    """Render a rich table or a text without colour, in the width of stdout's terminal, if any.
 
     Names are never read as markup.
     """
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else SCREEN
     console = Console(file=io.StringIO(), width=width, highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
-        for renderable in renderables:
-            console.print(renderable)
+        console.print(content)
     return captured.get().rstrip("\n")
 
 

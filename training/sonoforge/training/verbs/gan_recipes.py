@@ -20,7 +20,7 @@ def main(config: SettingsConfig) -> Outcome:
         for name, place in installed_recipes().items():
             say("%s: %s, of an installed package", name, place)
     else:
-        say("%s", as_text(*(explained(name, recipe) for name, recipe in chosen.items())))
+        say("%s", as_text("\n".join(explained(name, recipe) for name, recipe in chosen.items())))
     rows = {name: dataclasses.asdict(recipe) for name, recipe in chosen.items()}
     first = next(iter(chosen))
     masks = " --set gan.masks=true" * chosen[first].draws_into_maps
