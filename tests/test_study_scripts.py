@@ -216,6 +216,15 @@ def test_autoencoder(run: Run, weights: tuple[Path, Path], tmp_path: Path) -> No
     assert all(torch.equal(value, kept[name]) for name, value in made.items())
 
 
+def test_drawings(run: Run, data: Path, tmp_path: Path) -> None:
+    """Copies are joined to the scans they were made of, what an untrained network draws is not."""
+    options = ("--class", "benign", "--recipe", "dcgan", "--size", 64, "--steps", 1, "--out", tmp_path)
+    trained = succeed("gan", "train", "--data", data / "BUSI", *options, "--set", "gan.width=8").json["run"]
+    found = json.loads(run("near-duplicates/drawings", trained, "--count", 30, "--planted", 2))
+    assert (found["training images"], found["drawings"], found["joined drawings"]) == (FOLDS, 30, 0)
+    assert found["by kind"]["exact"] == "2 of 2"
+
+
 def test_looks(load: Callable[[str], ModuleType], run: Run, tmp_path: Path) -> None:
     small_checkpoint(tmp_path / "styled", "stylegan2", 0, side=32)
     small_checkpoint(tmp_path / "plain", "dcgan", 2, side=32)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -362,6 +363,35 @@ def test_path_length_penalty_follows_its_moving_average() -> None:
         assert float(state["path_length"]) == pytest.approx(average, rel=1e-5)
         assert float(value.detach()) == pytest.approx(float((lengths - average).square().mean()), rel=1e-4)
     assert not state["path_length"].requires_grad
+
+
+class _Coder(nn.Module):
+    """Encodes images as they are, and decodes their maps too bright."""
+
+    def __init__(self, brighter: float) -> None:
+        super().__init__()
+        self.brighter = nn.Parameter(torch.tensor(brighter))
+
+    def encode(self, images: Tensor) -> Tensor:
+        return images.clone()
+
+    def decode(self, maps: Tensor) -> Tensor:
+        return maps + self.brighter
+
+
+@pytest.mark.parametrize(("brighter", "expected"), [(0.0, 0.05 * math.sqrt(2 / math.pi)), (0.5, 0.5), (-0.75, 0.75)])
+def test_reconstruction_is_the_mean_of_a_folded_normal_and_reaches_the_decoder(
+    brighter: float, expected: float
+) -> None:
+    """The difference is normal with mean b and deviation .05; of the image alone, whose mask is far from it."""
+    maker = nn.Module()
+    maker.autoencoder = _Coder(brighter)
+    batch = _batch()
+    masked = batch._replace(real=torch.cat([batch.real, 9 * torch.ones_like(batch.real)], 1))
+    value = REGULARISERS["reconstruction"].penalty(maker, masked, {})  # type: ignore[misc]
+    assert float(value.detach()) == pytest.approx(expected, abs=0.004)
+    value.backward()
+    assert float(maker.autoencoder.brighter.grad) == pytest.approx(float(np.sign(brighter)), abs=0.1)
 
 
 def test_weight_clipping_follows_a_hand_computed_sequence() -> None:

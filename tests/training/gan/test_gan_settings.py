@@ -133,6 +133,10 @@ def test_regularisers_are_read_from_text() -> None:
             {"recipe": "flow", "preset": "polish", "start_from": "shipped"},
             "recipe cannot be 'flow' with no feature network",
         ),
+        (
+            {"recipe": "flow", "preset": "polish", "start_from": "x", "features": "x", "regularisers": "path-length"},
+            "'path-length' with the recipe flow, whose path lengths cannot be measured; leave it out",
+        ),
         ({"recipe": "dcgan-thesi"}, "did you mean dcgan-thesis"),
         ({"recipe": "dcgan", "epochs": 1.0, "steps": 3}, "epochs cannot be combined with steps"),
         ({"recipe": "dcgan", "batch": 1}, "batch must be at least 2"),

@@ -33,6 +33,7 @@ from sonoforge.training.segmentation.experiment import (
     training_part,
 )
 from sonoforge.training.segmentation.options import Experiment
+from sonoforge.training.segmentation.pairs import to_levels
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +143,8 @@ NOTHING, BOTH = "nothing outlined", "disc, ring"
 
 def planned(data: str, recipe: str, folder: Path) -> FoldTask:
     """The training of a recipe on the published training part of a set, of two steps."""
-    generator = replace(TINY, features="squeezenet1_1" if recipe.startswith("projected") else "")
+    features = "squeezenet1_1" if recipe.startswith("projected") else ""
+    generator = replace(TINY, features=features, width=8 if recipe == "flow" else TINY.width)
     experiment = Experiment(recipes=(recipe,), arms=("both:2",), generator=generator, image_size=SIDE, device="cpu")
     source = ImageSource((data,), 0, 0, folder / "cache", Preprocessing(size=SIDE), fewest_classes=1)
     images = open_labelled_set(source)
@@ -230,3 +232,25 @@ def test_classes_change_the_weights_and_pairs_of_a_conditional_recipe_and_no_oth
     assert describe(find_checkpoint(generator_folder(task))).classes == ["atrium", "ventricle"]
     assert [Counter(labels) for labels in asked] == [{0: 48, 1: 16}, {0: 32, 1: 32}], "as in the training part"
     assert "told the classes atrium; ventricle" in (tmp_path / "1" / "log.txt").read_text()
+
+
+def test_a_flow_draws_into_a_map_of_each_training_image_in_turn_and_is_told_that_images_class(
+    two_classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def sample_into(*arguments: Any) -> Any:
+        asked.append(arguments)
+        return original(*arguments)
+
+    original = generating.sample_into
+    monkeypatch.setattr(generating, "sample_into", sample_into)
+    task = planned(str(two_classes), "flow", tmp_path)
+    generating.train_generator(task)
+    images, train = training_part(task, "pairs")
+    pairs = generating.draw_pairs(task, images, train, 40)
+    ((_, maps, count, _, labels),) = asked
+    assert (count, labels) == (40, [*16 * [0], *16 * [1], *8 * [0]])
+    own = images.maps[train][np.arange(40) % len(train)]
+    assert [set(np.unique(one)) for one in pairs.maps] == [set(np.unique(one)) for one in own], "distorted, not emptied"
+    assert np.array_equal(maps, to_levels(pairs.maps, len(images.structures)))

@@ -119,14 +119,19 @@ def sample_batches(
     size = CPU_BATCH if device.type == "cpu" else batch
     check_truncation(generator, truncation)
     for first in range(0, max(count, 1), size):
-        labels = label_batch(generator, label[first : first + size] if isinstance(label, Sequence) else label, size)
+        labels = label_batch(generator, label, size, first)
         latents = torch.cat([sample_latent(generator, seed, first + i, truncation.limit) for i in range(size)])
         yield to_pixels(generate(generator, latents.to(device), labels, truncation))[: count - first]
 
 
 @torch.no_grad()
 def sample_into(
-    generator: nn.Module, maps: Pixels, count: int, seed: int, label: int | None = None, limit: float | None = None
+    generator: nn.Module,
+    maps: Pixels,
+    count: int,
+    seed: int,
+    label: int | Sequence[int] | None = None,
+    limit: float | None = None,
 ) -> Iterator[Pixels]:
     """Generate images as `sample_batches` does, into masks in turn: image i into mask i modulo M.
 
@@ -139,7 +144,7 @@ def sample_into(
     for first in range(0, count, CPU_BATCH):
         chosen = torch.from_numpy(maps[np.arange(first, first + CPU_BATCH) % len(maps)]).to(device)
         latents = torch.cat([sample_latent(generator, seed, first + i, limit) for i in range(CPU_BATCH)])
-        own = (latents.to(device), label_batch(generator, label, CPU_BATCH), to_unit(chosen.permute(0, 3, 1, 2)))
+        own = (latents.to(device), label_batch(generator, label, CPU_BATCH, first), to_unit(chosen.permute(0, 3, 1, 2)))
         yield to_pixels(generator(*own))[: count - first]
 
 
@@ -157,10 +162,10 @@ def sample_latent(generator: nn.Module, seed: int, index: int, limit: float | No
     return torch.from_numpy(latent)[None]
 
 
-def label_batch(generator: nn.Module, label: int | Sequence[int] | None, count: int) -> Tensor | None:
-    """Return the label of each image (count,) on the generator's device, or None for an unconditional generator.
+def label_batch(generator: nn.Module, label: int | Sequence[int] | None, count: int, first: int = 0) -> Tensor | None:
+    """Return the labels (count,) from image ``first`` on, on the device of the generator; None if it has no classes.
 
-    Several labels are repeated until there are enough.
+    One label for each image is repeated until there are enough.
 
     Raises:
         SonoforgeError: An unconditional generator gets a label, or a conditional one none.
@@ -170,7 +175,8 @@ def label_batch(generator: nn.Module, label: int | Sequence[int] | None, count: 
     if bool(given) != (classes > 0) or not all(0 <= own < classes for own in given):
         takes = f"takes a label from 0 to {classes - 1}" if classes else "was trained without classes"
         raise SonoforgeError(f"label {label}: this generator {takes}")
-    return torch.tensor(np.resize(given, count), device=next(generator.parameters()).device) if given else None
+    own = np.resize(given, first + count)[first:] if given else None
+    return None if own is None else torch.tensor(own, device=next(generator.parameters()).device)
 
 
 def latent_size(generator: nn.Module) -> int:

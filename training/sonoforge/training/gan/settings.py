@@ -177,7 +177,7 @@ _MET: dict[str, Callable[[Recipe, GanSettings], bool]] = {
     "reconstruction loss": lambda recipe, _: find_loss(recipe.loss).reconstruction,
     "signed scores": lambda recipe, _: find_loss(recipe.loss).signed,
     "masks": lambda _, settings: settings.masks,
-    "latents alone": lambda recipe, _: not recipe.draws_into_maps,
+    "latents alone": lambda recipe, _: not (recipe.draws_into_maps or recipe.polished),
     "feature network": lambda _, settings: bool(settings.features),
     "free activation": lambda recipe, _: "activation" in find_architecture(recipe.architecture).free_hidden,
     "free norm": lambda recipe, _: "norm" in find_architecture(recipe.architecture).free_hidden,

@@ -24,9 +24,9 @@ from sonoforge.training.evaluation import image_set, measure, spaces
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.generator import (
     load_generator,
+    maps_drawn_into,
     sample_batches,
     sample_into,
-    structures_drawn_into,
 )
 from sonoforge.training.gan.settings import compose
 from sonoforge.training.gan.ticks import training_cost
@@ -123,15 +123,16 @@ def draw_pairs(
     folder, seed = experiment.generator_folder(task), task.derived_seed("pairs")
     generator = load_generator(folder, str(find_device(task.experiment.device)))
     about = gan_checkpoint.describe(gan_checkpoint.find_checkpoint(folder))
-    if structures_drawn_into(generator):
+    told, into = experiment.tell_classes(task, images, train), maps_drawn_into(generator) > 0
+    # Into its map, or in the training part's proportions.
+    order = np.arange(count) % len(train) if into else shuffled_epochs(len(train), 0, count, seed, "classes of pairs")
+    labels = [about.classes.index(told[index]) for index in order] if told else None
+    if into:
         maps = _choose_maps(task, images, train, count)
         drawn_into = to_levels(maps, len(images.structures))
         side = experiment.settings_of(task.experiment, task.recipe).image_size or images.cache.size
-        drawn = np.concatenate([*sample_into(generator, to_side(drawn_into, side), count, seed)])
+        drawn = np.concatenate([*sample_into(generator, to_side(drawn_into, side), count, seed, labels)])
         return Pairs(to_side(drawn[..., : about.image_channels], images.cache.size), maps)
-    told = experiment.tell_classes(task, images, train)
-    order = shuffled_epochs(len(train), 0, count, seed, "classes of pairs")  # so in the training part's proportions
-    labels = [about.classes.index(told[index]) for index in order] if told else None
     batches = [to_side(batch, images.cache.size) for batch in sample_batches(generator, count, seed, labels)]
     own, levels = split_masks(np.concatenate(batches), about.image_channels)
     assert levels is not None  # noqa: S101 - every generator of an experiment is trained with masks

@@ -1,0 +1,71 @@
+"""Does the second search, too, find no copies of training images among a generator's drawings?
+
+    python training/studies/near-duplicates/drawings.py RUN [--drawn BUNDLE] [--count 1000] [--planted 5]
+
+Reads the training images of a run of `gan train`, lets its generator, or the bundle ``--drawn``, draw, and compares
+each drawing, and planted copies of the training images, with each training image.  Prints as JSON how many of either
+`sonoforge.training.copies.second_search` joins to a training image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from sonoforge.runtime.inference.generator import Generator
+from sonoforge.training.copies.generated import grey_pictures
+from sonoforge.training.copies.planting import count_found, plant_copies
+from sonoforge.training.copies.second_search import find_repeated
+from sonoforge.training.gan.milestones import read_own_images
+from sonoforge.training.run_options import EvaluationInput
+
+
+def main() -> None:
+    """Print what the search finds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run")
+    parser.add_argument("--drawn", type=Path, help="bundle whose generator draws, in place of the run's")
+    parser.add_argument("--count", type=int, default=1000, help="drawings")
+    parser.add_argument("--planted", type=int, default=5, help="planted copies of each kind")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    sets = read_own_images(EvaluationInput(real=asked.run, count=asked.count, seed=asked.seed))
+    drawn = sets.fake.pixels
+    if asked.drawn is not None:
+        shares = asked.count / len(sets.trained) * np.array(list(sets.trained.class_counts.values()))
+        numbers = zip(sets.trained.class_counts, np.rint(shares).astype(int).tolist(), strict=True)
+        drawn = np.concatenate([Generator(asked.drawn).generate(own, class_name=name) for name, own in numbers])[
+            ..., :1
+        ]
+    training = grey_pictures(sets.trained.pixels)
+    copies = plant_copies(training, asked.planted, asked.seed)
+    pictures = [*training, *grey_pictures(drawn), *copies]
+    # Of two groups, so that no training images are compared with each other, and no drawings.
+    with threadpool_limits(1, "blas"):
+        found = find_repeated(pictures, np.repeat([0, 1], [len(training), len(pictures) - len(training)]))
+    joined = np.zeros(len(pictures), bool)
+    for match in found.matches:
+        joined[[match.first, match.second]] = True
+    of_drawings, of_copies = np.split(joined[len(training) :], [len(drawn)])
+    kinds = {row["kind"]: f"{row['found']} of {row['planted']}" for row in count_found(of_copies)}
+    print(
+        json.dumps(
+            {
+                "training images": len(training),
+                "drawings": len(drawn),
+                "joined drawings": int(of_drawings.sum()),
+                "correlation from which a pair is joined": round(found.threshold, 3),
+                "planted copies that are joined": f"{int(of_copies.sum())} of {len(of_copies)}",
+                "by kind": kinds,
+            },
+            indent=2,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
