@@ -112,8 +112,7 @@ def find_seen(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> list[See
 
 def refuse_seen(bundle: Bundle[ClassifierManifest], cache: ImageCache) -> None:
     """Refuse a data set with images that the bundle's model was trained on."""
-    seen = find_seen(bundle, cache)
-    if seen:
+    if seen := find_seen(bundle, cache):
         named = name_some((f"{cache.dataset.items[one.image].path} ~ {one.why}" for one in seen), "; ")
         raise GateError(
             f"weights: the bundle's network was trained on {len(seen)} of these {len(cache.hashes)} images or on other "

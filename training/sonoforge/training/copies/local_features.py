@@ -69,9 +69,7 @@ class LocalFeatures(NamedTuple):
 
 def descriptor_order(look: Look) -> NDArray[np.int64]:
     """Return the (128,) places of a descriptor's numbers in the descriptor of the mirror image or negative."""
-    order = np.arange(128)
-    if look.inverted:
-        order = order[_INVERTED]
+    order = _INVERTED if look.inverted else np.arange(128)
     return order[_MIRRORED] if look.mirrored else order
 
 

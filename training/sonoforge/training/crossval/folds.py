@@ -324,9 +324,8 @@ def _added_images(
     images = LabelledImages.of_set(cache, seen, np.array(task.plan.groups))
     reads: dict[str, Sequence[str]] = {}
     for label in classes_with_generators(arm, images.counts.tolist()):
-        name, own = balancing.generator_name(images.classes[label], job.settings), seen[images.labels == label]
-        if name == balancing.ALL_CLASSES:
-            own = seen
+        name = balancing.generator_name(images.classes[label], job.settings)
+        own = seen if name == balancing.ALL_CLASSES else seen[images.labels == label]
         check_sealed(task.plan, task.fold, f"generator of {name}", own, cache)
         reads[f"{fold_task.GENERATOR} {name}"] = tuple(cache.hashes[i] for i in own)
     added = balancing.balance(arm, images, job)

@@ -139,8 +139,7 @@ def check_unchanged(where: str, before: Mapping[str, str], now: Mapping[str, str
     if changes := describe_changes(before, now):
         raise SonoforgeError(
             f"{where}: its images have changed since it started: {changes}; restore the files, or leave out --resume "
-            "to "
-            "start again"
+            "to start again"
         )
 
 

@@ -30,7 +30,7 @@ from sonoforge.models import flow
 from sonoforge.models.layers import FIRST_STEPS
 from sonoforge.runtime.bundle.classification import BREAST_ULTRASOUND
 from sonoforge.runtime.bundle.generation import GeneratorManifest
-from sonoforge.runtime.bundle.reader import SHIPPED_GENERATOR, Bundle, open_bundle
+from sonoforge.runtime.bundle.reader import SHIPPED_GENERATOR, Bundle, chosen_path, open_bundle
 from sonoforge.runtime.errors import GateError, SonoforgeError, name_some, refusing
 from sonoforge.training.data.cache import ImageCache
 from sonoforge.training.data.data_option import recorded_data
@@ -45,7 +45,6 @@ from sonoforge.training.run_folder import read_config
 log = logging.getLogger(__name__)
 
 State = Mapping[str, Tensor]
-SHIPPED = "shipped"
 START = "start.safetensors"  # of a bundle: what its ONNX file lacks of the weights, by name
 
 
@@ -88,7 +87,7 @@ def read_starting_weights(choice: str) -> StartingWeights:
 
 def open_start(choice: str) -> Bundle[GeneratorManifest] | None:
     """Open the bundle that a training starts from, ``shipped`` or a path; None if it is no bundle."""
-    path = SHIPPED_GENERATOR if choice == SHIPPED else Path(choice)
+    path = chosen_path(choice, SHIPPED_GENERATOR)
     is_bundle = path.suffix == ".zip" or (path / "manifest.json").is_file()
     return open_bundle(path, GeneratorManifest) if is_bundle else None
 
@@ -305,8 +304,7 @@ def refuse_seen_by_start(start_from: str, cache: ImageCache, cache_folder: Path)
     """
     while start_from:
         if (bundle := open_start(start_from)) is not None:
-            leaked = seen_by_bundle(bundle, cache)
-            if leaked:
+            if leaked := seen_by_bundle(bundle, cache):
                 raise GateError(
                     f"--set gan.start_from: {bundle.path} was trained on {len(leaked)} of these {len(cache.hashes)} "
                     "images or on other versions of them, so any figure on them would be leaked "
@@ -316,8 +314,7 @@ def refuse_seen_by_start(start_from: str, cache: ImageCache, cache_folder: Path)
         checkpoint = find_checkpoint(Path(start_from))
         run = checkpoint.parent.parent
         theirs, trained = _read_trained(run, trained_on(checkpoint), cache_folder)
-        seen = _find_seen(theirs, trained, cache)
-        if seen:
+        if seen := _find_seen(theirs, trained, cache):
             ours, other = cache.dataset.items, theirs.dataset.items
             named = name_some((f"{ours[own].path} ~ {other[index].path}" for own, index in seen), "; ")
             raise GateError(
