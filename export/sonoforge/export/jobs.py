@@ -43,7 +43,7 @@ class Exported(NamedTuple):
         if not isinstance(self.manifest, ClassifierManifest):
             return []
         evaluation, weights = self.manifest.raw["evaluation"], self.manifest.raw["training"]["weights"]
-        return [doubt.line for doubt in doubts(evaluation, self.manifest.alpha, weights).values()]
+        return [*map(str, doubts(evaluation, self.manifest.alpha, weights).values())]
 
 
 class Plan(NamedTuple):

@@ -62,7 +62,7 @@ def test_a_file_that_nobody_knows_is_said_to_be_of_unknown_origin(tmp_path: Path
     save_file(mobilenet_v2(3).state_dict(), path)
     verdict = judge_weights(load_backbone(str(path), NO_IMAGES).source)
     assert verdict is not None and verdict.headline == "These weights may have seen the test images"
-    assert "w.safetensors (sha256 " in verdict.line
+    assert "w.safetensors (sha256 " in str(verdict)
 
 
 def test_weights_of_imagenet_are_known_in_either_precision(shared: Path, tmp_path: Path) -> None:

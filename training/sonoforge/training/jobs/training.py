@@ -155,7 +155,7 @@ def _train(folder: Path, final: Path, prepared: Prepared) -> None:
     write_predictions(folder / HELD_OUT, [held_out.predictions], record.classes)
     found = doubts(record.evaluation, record.conformal["alpha"], record.training["weights"])
     results = {
-        "doubts": [doubt.line for doubt in found.values()],
+        "doubts": [*map(str, found.values())],
         "evaluation": record.evaluation,
         "history": trained.history,
         "held_out": len(plan.test(0)),

@@ -68,9 +68,8 @@ def content_tables(audit: Record) -> list[blocks.Table]:
         bar = _BAR.format(name, blocks.class_colour(names, place), 100 * own["images"] / audit["images"])
         rows.append({**own, "name": bar})
     sizes = audit["sizes"]
-    ends = {"smallest": sizes["smallest"], "median": sizes["median"], "largest": sizes["largest"]}
     files = [
-        *((f"{name} width × height", " × ".join(map(str, sides))) for name, sides in ends.items()),
+        *((f"{end} width × height", " × ".join(map(str, sizes[end]))) for end in ("smallest", "median", "largest")),
         ("different sizes", sizes["different"]),
         *((f"stored as {_MODES.get(mode, mode)}", count) for mode, count in audit["modes"].items()),
         *audit["remarks"].items(),

@@ -32,13 +32,12 @@ def judge_coverage(decision: Mapping[str, Record], alpha: float) -> Verdict | No
         decision: Figures by collection, see `decision.measure_decision`.
         alpha: Error rate promised for each class.
     """
-    missed = [
-        {"name": name, "where": where, "covered": covered}
+    each = [
+        _filled("coverage", name=name, where=where, covered=covered, alpha=alpha, all_images=ALL_IMAGES)
         for where, figures in decision.items()
         for name, covered in figures["coverage"].items()
         if covered["high"] < 1 - alpha
     ]
-    each = [_filled("coverage", missed=own, alpha=alpha, all_images=ALL_IMAGES) for own in missed]
     return each[0]._replace(sentences=tuple(own.sentences[0] for own in each)) if each else None
 
 
@@ -56,7 +55,7 @@ def doubts_about(results: Mapping[str, Any]) -> list[str]:
     """Return what speaks against a comparison's figures: `judge_weights`, and for each arm `judge_guessing`."""
     found = {"": judge_weights(results.get("weights", ""))}
     found |= {f"{title_of(name)}: ": judge_guessing(own) for name, own in results.get("arms", {}).items()}
-    return [f"{title}{verdict.line}" for title, verdict in found.items() if verdict]
+    return [f"{title}{verdict}" for title, verdict in found.items() if verdict]
 
 
 def doubts(evaluation: Mapping[str, Any], alpha: float, weights: str) -> dict[str, Verdict]:

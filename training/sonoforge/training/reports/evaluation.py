@@ -42,10 +42,7 @@ def write_evaluation(folder: Path, results: Record, figures: Mapping[str, matplo
     for name, drawn in figures.items():
         content, alt = png_bytes(drawn, ABOUT), PICTURES[name]["alt"]
         atomic.write_bytes(folder / f"{name}.png", content)
-        if name in _SHEETS:
-            pictures[name] = embed(io.BytesIO(content), _SIDE, alt)
-        else:
-            pictures[name] = svg(drawn, alt)
+        pictures[name] = embed(io.BytesIO(content), _SIDE, alt) if name in _SHEETS else svg(drawn, alt)
     return _page(results, pictures).write(folder / REPORT)
 
 

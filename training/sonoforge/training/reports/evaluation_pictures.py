@@ -154,23 +154,18 @@ def draw_ratios(rows: Sequence[Record]) -> Figure:
 
 def _limit_is_low(row: Record) -> bool:
     """Whether the floor's lower end is the limit: more is better, or the value should be near but is below."""
-    return row["better"] == "high" or (row["better"] == "near" and _known(row["matched"]) < _known(row["floor_low"]))
+    return bool(row["better"] == "high" or (row["better"] == "near" and row["matched"] < row["floor_low"]))
 
 
 def _limit(row: Record) -> float:
-    return _known(row["floor_low"] if _limit_is_low(row) else row["floor_high"])
+    return float(row["floor_low"] if _limit_is_low(row) else row["floor_high"])
 
 
-def _times(row: Record, value: float | None) -> float:
+def _times(row: Record, value: float) -> float:
     """Return how many times the floor's limit a value is, at most `_FURTHEST`."""
-    value = _known(value)
     if not _limit_is_low(row):
         return min(value / _limit(row), _FURTHEST)
     return min(_limit(row) / value, _FURTHEST) if value > 0 else _FURTHEST
-
-
-def _known(value: float | None) -> float:
-    return math.nan if value is None else value  # no row without a floor is drawn
 
 
 @styled

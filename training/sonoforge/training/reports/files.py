@@ -38,16 +38,11 @@ def write_with_files(page: parts.Page, path: Path, first: Sequence[str] = ()) ->
     folder = path.with_suffix("")
     with replacing_folder(folder, durable=False) as made:
         saved = _Saved(made, folder.name)
-        page = dataclasses.replace(
-            page,
-            summary=saved.blocks(page.summary),
-            sections=saved.sections(page.sections),
-            parts=[dataclasses.replace(part, sections=saved.sections(part.sections)) for part in page.parts],
-        )
-        facts = [place for place, block in enumerate(page.summary, 1) if isinstance(block, parts.Facts)]
-        place = max(facts, default=len(page.summary))
-        summary = [*page.summary[:place], saved.for_paper(first), *page.summary[place:]]
-        page = dataclasses.replace(page, summary=summary)
+        summary, sections = saved.blocks(page.summary), saved.sections(page.sections)
+        by_reader = [dataclasses.replace(part, sections=saved.sections(part.sections)) for part in page.parts]
+        facts = [place for place, block in enumerate(summary, 1) if isinstance(block, parts.Facts)]
+        summary.insert(max(facts, default=len(summary)), saved.for_paper(first))
+        page = dataclasses.replace(page, summary=summary, sections=sections, parts=by_reader)
     return page.write(path)
 
 

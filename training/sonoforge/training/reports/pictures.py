@@ -17,12 +17,10 @@ from sonoforge.training.statistics.results import Record
 from sonoforge.training.statistics.wording import listed, number
 
 
-def embed(picture: Image.Image | Path | io.BytesIO, side: int, alt: str) -> Markup:
-    """Return a picture, or a file's, as an element: at most ``side`` pixels, encoded as JPEG."""
-    if not isinstance(picture, Image.Image):
-        with Image.open(picture) as opened:
-            return embed(opened, side, alt)
-    small = picture.convert("RGB")
+def embed(picture: Path | io.BytesIO, side: int, alt: str) -> Markup:
+    """Return a file's picture as an element: at most ``side`` pixels, encoded as JPEG."""
+    with Image.open(picture) as opened:
+        small = opened.convert("RGB")
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     pixels: NDArray[np.uint8] = np.asarray(small)
     if (pixels == pixels[..., :1]).all():

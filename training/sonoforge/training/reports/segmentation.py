@@ -1,5 +1,6 @@
 """Write ``report.html`` of ``segment``, in one self-contained file: does a generator help, on each set?"""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -136,8 +137,7 @@ def _measured(found: Record | None) -> str:
 def _charts(own: Record) -> Iterator[blocks.Figure]:
     yield WORDS.figure("dice", _draw_dice(own["rows"], own["name"]))
     for metric in METRICS:
-        drawn = _draw_usefulness(own, metric)
-        if drawn:
+        if drawn := _draw_usefulness(own, metric):
             yield WORDS.figure("usefulness", drawn)
 
 
@@ -180,12 +180,9 @@ def _draw_usefulness(own: Record, metric: str) -> Markup:
 
 
 def _sheets(folder: Path, own: Record, structures: Sequence[str]) -> Iterator[blocks.Block | Markup]:
-    colours = [
-        "#{:02x}{:02x}{:02x}".format(*STRUCTURE_COLOURS[k % len(STRUCTURE_COLOURS)]) for k in range(len(structures))
-    ]
     key = [
-        Markup('<span style="background: {}"></span>{}').format(shown, name)
-        for shown, name in zip(colours, structures, strict=True)
+        Markup('<span style="background: #{:02x}{:02x}{:02x}"></span>{}').format(*colour, name)
+        for colour, name in zip(itertools.cycle(STRUCTURE_COLOURS), structures, strict=False)
     ]
     yield blocks.Heading("Pairs")
     yield blocks.Text(Markup("").join(key), "key")

@@ -232,19 +232,17 @@ def _by_collection(part: Predictions, flag: NDArray[np.bool_]) -> dict[str, Inte
 
 def compare_flagged(wrong: NDArray[np.bool_], flags: Mapping[str, NDArray[np.bool_]], groups: Labels) -> list[Record]:
     """Compare the error rates of images (N,) with and without each flag, see `describe_flags`."""
-    found = []
-    for name, flag in flags.items():
-        if flag.any() and not flag.all():
-            found.append(
-                {
-                    "flag": name,
-                    "images": int(flag.sum()),
-                    "errors": wilson_by_group(wrong[flag], groups[flag]),
-                    "errors_of_others": wilson_by_group(wrong[~flag], groups[~flag]),
-                    "ratio": error_ratio(wrong, flag, groups),
-                }
-            )
-    return found
+    return [
+        {
+            "flag": name,
+            "images": int(flag.sum()),
+            "errors": wilson_by_group(wrong[flag], groups[flag]),
+            "errors_of_others": wilson_by_group(wrong[~flag], groups[~flag]),
+            "ratio": error_ratio(wrong, flag, groups),
+        }
+        for name, flag in flags.items()
+        if flag.any() and not flag.all()
+    ]
 
 
 def beyond(values: Floats, folds: Labels, percentile: float = 95) -> NDArray[np.bool_]:

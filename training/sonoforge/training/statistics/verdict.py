@@ -15,14 +15,9 @@ class Verdict(NamedTuple):
     headline: str  # the answer in one line
     sentences: tuple[str, ...]  # its grounds and its limits
 
-    @property
-    def line(self) -> str:
-        """All of it in one line."""
-        return f"{self.headline}: {' '.join(self.sentences)}"
-
     def __str__(self) -> str:
-        """Return the same."""
-        return self.line
+        """Return all of it in one line."""
+        return f"{self.headline}: {' '.join(self.sentences)}"
 
 
 def judge(comparison: ComparisonRow) -> str:
