@@ -91,8 +91,7 @@ def _find(data: str, run: Path | None, settings: Mapping[str, Any], model: Judge
     cache_folder = CacheSettings(str(settings.get("cache.folder") or "")).open()
     phantoms = ImageSource(PHANTOM, PHANTOMS, 0, cache_folder, model.preprocessing)
     if data:
-        source = phantoms._replace(data=(data,))
-        return _from_cache(load_images(source), run, model)
+        return _from_cache(load_images(phantoms._replace(data=(data,))), run, model)
     own = recorded_data(settings)
     if own == PHANTOM or (own and all(Path(path).exists() for path in own)):
         number, seed = int(settings.get("phantom.images") or PHANTOMS), int(settings.get("seed") or 0)

@@ -195,11 +195,8 @@ def _agree(file: Path, what: str, stated: Any, found: Any, source: str) -> None:
     given, expected = (dict(_leaves(plain(value), what)) for value in (stated, found))
     for place in sorted({*given, *expected}):
         one, other = given.get(place, "missing"), expected.get(place, "missing")
-        if isinstance(one, int | float) and isinstance(other, int | float):
-            same = math.isclose(one, other, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
-        else:
-            same = one == other
-        if not same:
+        numbers = isinstance(one, int | float) and isinstance(other, int | float)
+        if one != other and not (numbers and math.isclose(one, other, rel_tol=_ROUNDING, abs_tol=_ROUNDING)):
             found_there = f"{place} is {one!r:.80}, but {other!r:.80} by {source}"
             raise SonoforgeError(f"{file}: {found_there}; restore the run's files, or train again")
 
