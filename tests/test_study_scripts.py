@@ -221,8 +221,8 @@ def test_drawings(run: Run, data: Path, tmp_path: Path) -> None:
     options = ("--class", "benign", "--recipe", "dcgan", "--size", 64, "--steps", 1, "--out", tmp_path)
     trained = succeed("gan", "train", "--data", data / "BUSI", *options, "--set", "gan.width=8").json["run"]
     found = json.loads(run("near-duplicates/drawings", trained, "--count", 30, "--planted", 2))
-    assert (found["training images"], found["drawings"], found["joined drawings"]) == (FOLDS, 30, 0)
-    assert found["by kind"]["exact"] == "2 of 2"
+    assert (found["training images"], found["joined"]["drawings"]) == (FOLDS, "0 of 30")
+    assert found["planted, by kind"]["exact"] == 2
 
 
 def test_looks(load: Callable[[str], ModuleType], run: Run, tmp_path: Path) -> None:

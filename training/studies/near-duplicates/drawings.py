@@ -3,13 +3,14 @@
     python training/studies/near-duplicates/drawings.py RUN [--drawn BUNDLE] [--count 1000] [--planted 5]
 
 Reads the training images of a run of `gan train`, lets its generator, or the bundle ``--drawn``, draw, and compares
-each drawing, and planted copies of the training images, with each training image.  Prints as JSON how many of either
-`sonoforge.training.copies.second_search` joins to a training image.
+each drawing, each real image that was held out, and planted copies of the training images with each training image.
+Prints as JSON how many of each `sonoforge.training.copies.second_search` joins to a training image.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from pathlib import Path
 
@@ -42,29 +43,27 @@ def main() -> None:
             ..., :1
         ]
     training = grey_pictures(sets.trained.pixels)
-    copies = plant_copies(training, asked.planted, asked.seed)
-    pictures = [*training, *grey_pictures(drawn), *copies]
-    # Of two groups, so that no training images are compared with each other, and no drawings.
+    compared = {
+        "drawings": grey_pictures(drawn),
+        "held-out images": grey_pictures(sets.held_out.images.pixels) if sets.held_out else [],
+        "planted copies": plant_copies(training, asked.planted, asked.seed),
+    }
+    pictures = [*training, *itertools.chain(*compared.values())]
+    # Of two groups, so that no training images are compared with each other, and no others.
     with threadpool_limits(1, "blas"):
         found = find_repeated(pictures, np.repeat([0, 1], [len(training), len(pictures) - len(training)]))
     joined = np.zeros(len(pictures), bool)
     for match in found.matches:
         joined[[match.first, match.second]] = True
-    of_drawings, of_copies = np.split(joined[len(training) :], [len(drawn)])
-    kinds = {row["kind"]: f"{row['found']} of {row['planted']}" for row in count_found(of_copies)}
-    print(
-        json.dumps(
-            {
-                "training images": len(training),
-                "drawings": len(drawn),
-                "joined drawings": int(of_drawings.sum()),
-                "correlation from which a pair is joined": round(found.threshold, 3),
-                "planted copies that are joined": f"{int(of_copies.sum())} of {len(of_copies)}",
-                "by kind": kinds,
-            },
-            indent=2,
-        )
-    )
+    ends = np.cumsum([len(training), *map(len, compared.values())])[:-1]
+    hits = dict(zip(compared, np.split(joined, ends)[1:], strict=True))
+    answer = {
+        "training images": len(training),
+        "correlation from which a pair is joined": round(found.threshold, 3),
+        "joined": {name: f"{int(own.sum())} of {len(own)}" for name, own in hits.items()},
+        "planted, by kind": {row["kind"]: row["found"] for row in count_found(hits["planted copies"])},
+    }
+    print(json.dumps(answer, indent=2))
 
 
 if __name__ == "__main__":

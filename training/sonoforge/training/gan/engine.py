@@ -128,7 +128,7 @@ def train_step(state: TrainingState, training: Training, real: DeviceImages, ste
     if own_code.is_own(recipe.architecture):  # whose layers may draw random numbers, as dropout does
         torch.manual_seed(derive_seed(state.seed, "own networks", step))
     if state.loss.velocity:
-        if state.early is not None and step == _guided_from(state, plan.batch):
+        if state.early is not None and step == _guided_from(recipe, plan.batch):
             state.early.load_state_dict(state.average.state_dict())
         scalars = update_velocity(state, draw_batch(state, real, step))
     else:  # the discriminator's turns, then the generator's, against the images of the last turn
@@ -201,6 +201,8 @@ def _log_training(training: Training) -> None:
         plan.steps * training.images_per_step / count,
         " and ".join(f"{getattr(recipe, f'{name}_optimiser').learning_rate:g}" for name in training.learning),
     )  # fmt: skip
+    if recipe.guidance and plan.steps <= (begins := _guided_from(recipe, plan.batch)):
+        log.info("not guided: guidance begins at step %d, earlier with a shorter gan.ema_half_life", begins)
     projected = networks.discriminator_of(recipe).projected
     if own.features is None or not (projected or recipe.perceptual_weight):
         return
@@ -272,8 +274,8 @@ def update_discriminator(state: TrainingState, own: Batch, *, keep: bool) -> tup
     return fake, totals
 
 
-def _guided_from(state: TrainingState, batch: int) -> int:
-    return math.ceil(GUIDED_AFTER * state.recipe.ema_half_life / batch)
+def _guided_from(recipe: recipes.Recipe, batch: int) -> int:
+    return math.ceil(GUIDED_AFTER * recipe.ema_half_life / batch)
 
 
 def update_velocity(state: TrainingState, own: Batch) -> Scalars:
@@ -305,7 +307,7 @@ def update_velocity(state: TrainingState, own: Batch) -> Scalars:
         noisy = (1 - at) * noise + at * real
         found = network.velocity(noisy, times, own.labels)
     wanted = real - noise
-    if state.early is not None and own.number >= _guided_from(state, len(noise)):
+    if state.early is not None and own.number >= _guided_from(state.recipe, len(noise)):
         early: Any = state.early
         with state.autocast(), torch.no_grad():
             beyond = found - early.velocity(noisy, times, own.labels)

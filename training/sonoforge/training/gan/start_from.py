@@ -330,7 +330,7 @@ def refuse_seen_by_start(start_from: str, cache: ImageCache, cache_folder: Path)
                 f"--set gan.start_from: {run} started from {said or 'nothing'} by its checkpoint, but from "
                 f"{start_from or 'nothing'} by its config.yaml; put the run's own file back"
             )
-        if start_from and not Path(start_from).exists():
+        if start_from and not chosen_path(start_from, SHIPPED_GENERATOR).exists():
             raise SonoforgeError(f"--set gan.start_from: {run} started from {start_from}, which is gone; put it back")
 
 
