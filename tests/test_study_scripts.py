@@ -41,7 +41,7 @@ from published_sets import cell
 from published_sets import herlev as write_herlev
 from scans import draw_scan, save
 from sonoforge.models.mobilenetv2 import OutlineHead, mobilenet_v2
-from sonoforge.runtime.bundle.reader import SHIPPED, open_bundle
+from sonoforge.runtime.bundle.reader import SHIPPED, SHIPPED_GENERATOR, open_bundle
 from sonoforge.runtime.images.burned_in_marks import find_marks
 from sonoforge.runtime.inference.generator import Generator
 from sonoforge.training.data.datasets import read_dataset
@@ -49,7 +49,7 @@ from sonoforge.training.data.pixels import to_pixels
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import FOLDS
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.generator import load_generator, sample, sample_latent
+from sonoforge.training.gan.generator import load_generator, maps_drawn_into, sample, sample_latent
 from sonoforge.training.phantom import CLASSES
 from sonoforge.training.phantom.dataset import generate_phantom
 from sonoforge.training.pretrained import import_torchvision
@@ -307,19 +307,19 @@ def test_picture_of_races(run: Run, tmp_path: Path) -> None:
     assert Image.open(tmp_path / "kid.png").width > 300
 
 
-@pytest.mark.parametrize("count", [3, pytest.param(9, marks=pytest.mark.slow)])  # of arms; all by CI
+@pytest.mark.parametrize("count", [4, pytest.param(11, marks=pytest.mark.slow)])  # of arms; all by CI
 def test_left_out_scanners(
     load: Callable[[str], ModuleType], run: Run, data: Path, weights: tuple[Path, Path], tmp_path: Path, count: int
 ) -> None:
     study = load("where-it-helps/left_out_scanners")
-    named = ["none", "drawn", "style"] if count == 3 else list(study.ARMS)
+    named = ["none", "drawn", "style", "flow"] if count == 4 else list(study.ARMS)
     quick = dataclasses.replace(study.BUDGETS["collections"], frozen_blocks=13, image_size=64, precision="fp32")
     small = {"BUDGETS": {"collections": quick}, "NUMBER": 8, "STYLE_STEPS": 1, "STYLE_BATCH": 2, "LEAST_STEPS": 1}
     small["LABEL_MAPS"] = {"recipe": "projected", "preset": "label-maps", "width": 2}
     small["SPADE"] = {"recipe": "spade", "preset": "small-data", "width": 2, "batch": 2}
     asked = ["--leave-out", "BUSI", "--backbone", weights[0], "--features", weights[1], "--out", tmp_path / "out"]
     asked += ["--seeds", 0, "--epochs", 1, "--kimg", 0.01, "--cache", tmp_path / "cache", "--arms", ",".join(named)]
-    folders = [data / name for name in ("BUSI", "BUS-BRA", "BrEaST")]
+    folders = [data / name for name in ("BUSI", "BUS-BRA", "BrEaST", "BUS-UC")]
     run("where-it-helps/left_out_scanners", *folders, *asked, **small)
     arms, _ = read_predictions(tmp_path / "out" / "predictions.csv")
     assert [arm.arm for arm in arms] == named and {len(arm.files) for arm in arms} == {len(scans(data / "BUSI"))}
@@ -329,6 +329,16 @@ def test_left_out_scanners(
     assert all(0 <= float(row["dice"]) <= 1 for row in outlines)
     assert not any("normal" in row["file"] for row in outlines)
     assert run("where-it-helps/left_out_scanners", *folders, *asked) == "", "what is done is not done again"
+    with pytest.raises(SystemExit, match=r"was trained on 30 of these 30 images[^\n]*$"):
+        asked += ["--start", adapted(data / "BUSI", tmp_path / "runs"), "--arms", "flow", "--seeds", 1]
+        run("where-it-helps/left_out_scanners", *folders, *asked, **small)
+
+
+def adapted(scans: Path, out: Path) -> Path:
+    """The run of a flow that goes on from the shipped one with these scans, for a step."""
+    options = "--recipe flow --preset latent --steps 1 --set gan.masks=true --set gan.metrics=none --set gan.batch=2"
+    flags = ["--set", f"gan.start_from={SHIPPED_GENERATOR}", "--out", str(out)]
+    return Path(succeed("gan", "train", "--data", str(scans), *shlex.split(options), *flags).json["run"])
 
 
 def test_study(run: Run, data: Path, tmp_path: Path) -> None:
@@ -343,11 +353,18 @@ def test_study(run: Run, data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(find_spec("monai") is None, reason="monai is not installed")
 def test_few_pairs(
-    load: Callable[[str], ModuleType], run: Run, data: Path, weights: tuple[Path, Path], tmp_path: Path
+    load: Callable[[str], ModuleType],
+    run: Run,
+    data: Path,
+    weights: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     study = load("where-it-helps/few_pairs")
+    monkeypatch.setattr(study.generating, "structures_drawn_into", maps_drawn_into)  # which the script changes
     small = {"SIDE": 32, "STEPS": 2, "WIDTH": 4}
     small["GENERATOR"] = dataclasses.replace(study.GENERATOR, kimg=0.008, batch=4, width=2)
+    small["FLOW"] = dataclasses.replace(study.FLOW, kimg=0.004)
     asked = [
         "--elsewhere",
         data / "BUS-BRA",
@@ -370,6 +387,11 @@ def test_few_pairs(
     assert run("where-it-helps/few_pairs", data / "BUSI", *asked) == printed, "what is done is not done again"
     sets = succeed("segment", "--from", tmp_path / "out" / "cases.csv").json["sets"]
     assert [own["name"] for own in sets] == ["BUSI", "BUSI, tested on BUS-BRA"]
+    flow = ["--recipe", "flow:latent", "--start", "shipped", "--pairs", 4, "--arms", "both", "--weights", weights[0]]
+    run("where-it-helps/few_pairs", data / "BUSI", *flow, "--seeds", 1, "--out", tmp_path / "flow", **small)
+    spade, own = (np.load(next((tmp_path / name).rglob("pairs.npz"))) for name in ("out", "flow"))
+    assert np.array_equal(own["maps"], spade["maps"]), "both draw into the same distorted maps"
+    assert np.unique(own["images"], axis=0).shape == own["images"].shape
     shared = ["--elsewhere", shutil.copytree(data / "BUSI", tmp_path / "copy")]
     with pytest.raises(SystemExit, match="copy: shows 30 scans of BUSI"):
         run("where-it-helps/few_pairs", data / "BUSI", *shared, "--weights", "", "--out", tmp_path / "none")
@@ -404,6 +426,13 @@ def test_generated_features(
     assert [row["placebo"] for row in again] == 2 * ["real", "copies", "noise", "mixtures"]
     assert all(float(row["low"]) <= float(row["change"]) <= float(row["high"]) for row in again)
     assert len({round(float(row["auc"]) + float(row["change"]), 3) for row in again}) == 2, "one arm, two test sets"
+    small |= {"DOSE": 1, "KIMG": 0.0005}
+    run("where-it-helps/generated_features", *asked, "--start", adapted(asked[1], tmp_path / "runs"), **small)
+    rows = table(tmp_path / "f.csv")
+    assert [row["arm"] for row in rows] == ["real", "copies", "start", "others", "flow"]
+    assert {(row["trained on"], row["tested on"]) for row in rows} == {("BUSI", "BUSI")}, "BrEaST was seen"
+    best = max(float(row["auc"]) for row in rows[:-1])
+    assert float(rows[-1]["auc"]) - float(rows[-1]["change"]) == pytest.approx(best, abs=2e-4)
     module = load("where-it-helps/generated_features")
     rng = np.random.default_rng(0)
     scores, labels, weights = rng.normal(size=(3, 50)), rng.integers(0, 2, 50), rng.integers(0, 3, (2, 50))

@@ -7,6 +7,9 @@ The experiment of ``sonoforge segment`` with two changes: generators and U-Nets 
 those of the first patients in an order drawn for each seed (so that 25 are a subset of 50), and each U-Net is also
 tested on all images of other collections.  ``cases.csv`` in FOLDER has every score, for `sonoforge segment --from`;
 what is done is kept, and the same command goes on.
+
+With ``--start``, a bundle or a run, or ``shipped``, the generator is a flow that goes on from there, told no classes
+(``--recipe flow:latent``); it draws into the distorted maps as SPADE does.  It must have seen none of the collections.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.runtime.images.preprocessing import Preprocessing
 from sonoforge.runtime.seeds import derive_seed
 from sonoforge.training.crossval.fold_task import keep_plan
@@ -28,7 +32,10 @@ from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.split_plan import FILE, SplitPlan
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import find_device, one_thread
+from sonoforge.training.gan.generator import maps_drawn_into
 from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.start_from import refuse_seen_by_start
+from sonoforge.training.segmentation import generating
 from sonoforge.training.segmentation.experiment import (
     FoldTask,
     LabelledSet,
@@ -54,6 +61,7 @@ from sonoforge.training.statistics.results import Record
 FOLDS = 2
 SIDE, STEPS, WIDTH = 64, 300, 16
 GENERATOR = GanSettings(kimg=3.0, batch=16, width=16, precision="bf16")
+FLOW = GanSettings(kimg=3.0, conditioning="none", precision="bf16")
 FEATURES = "mobilenetv2-imagenet"
 
 
@@ -119,6 +127,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, help="default: all")
     parser.add_argument("--arms", default="real,augmented,both,both-augmented", help="default: %(default)s")
     parser.add_argument("--recipe", default="spade:small-data", help="default: %(default)s")
+    parser.add_argument("--start", default="", help="of --recipe flow:latent: a run, a bundle or shipped")
     parser.add_argument("--seeds", type=int, default=2, help="default: %(default)s")
     parser.add_argument("--weights", type=Path, required=True, help="MobileNetV2's, for KID and FID")
     parser.add_argument("--cache", type=Path, default=default_folder(), help="default: %(default)s")
@@ -129,13 +138,19 @@ def main() -> None:
         arms=tuple(asked.arms.split(",")),
         image_size=SIDE,
         unet=UnetSettings(steps=STEPS, width=WIDTH, widest=8),
-        generator=GENERATOR,
+        generator=dataclasses.replace(FLOW, start_from=asked.start) if asked.start else GENERATOR,
         metric_features=FEATURES,
         metric_weights=str(asked.weights),
     )
     source = ImageSource((str(asked.home),), 0, 0, asked.cache, Preprocessing(size=SIDE), fewest_classes=1)
     own = open_labelled_set(source)
     others, plan = list(other_sets(own, source, asked.elsewhere)), plan_folds(own, "auto", FOLDS, 0)
+    for images in (own, *others):
+        try:
+            refuse_seen_by_start(asked.start, images.cache, asked.cache)
+        except SonoforgeError as error:
+            raise SystemExit(str(error)) from None
+    generating.structures_drawn_into = maps_drawn_into  # a flow is given the distorted maps, too
     asked.out.mkdir(parents=True, exist_ok=True)
     keep_plan(asked.out / FILE, plan)
     scores: list[CaseScore] = []

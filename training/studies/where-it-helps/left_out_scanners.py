@@ -4,7 +4,7 @@
         --backbone mobilenet_v2.safetensors --features squeezenet1_1.safetensors
 
 Each collection named by ``--leave-out`` is answered by networks of budget `collections` (one network, no teachers,
-``--epochs``) that were trained on the others, and on `NUMBER` scans that an arm adds, half of each other collection:
+``--epochs``) that were trained on the others, and on `NUMBER` scans that an arm adds, as many of each other collection:
 
     none       nothing: the recipe, in which crops beside lesions stand for healthy scans
     drawn      whole scans by a generator that draws into masks: half healthy (an empty mask), half with a lesion
@@ -16,6 +16,8 @@ Each collection named by ``--leave-out`` is answered by networks of budget `coll
     amplitude  with low frequencies of another collection's scan (Xu et al., CVPR 2021)
     style      with another collection's statistics of a frozen network's feature maps (Huang and Belongie, ICCV 2017)
     pairs      drawn by SPADE into outlines of real lesions, distorted at random
+    flow       drawn with their outlines by ``--start``, a flow that never saw the collection, classes as in `copies`
+    copies-64  `copies` at the generator's sharpness: placebo of `flow`, as are `none` and `copies`
 
 In `drawn`, `windows` and `pasted`, half are healthy, and both halves have the same marks of how they were made, so that
 these tell nothing.  Generators and decoders see the training collections alone.  What is done is kept in FOLDER, and
@@ -44,11 +46,13 @@ from sonoforge.models import OUTLINE_BLOCK
 from sonoforge.models.mobilenetv2 import resample
 from sonoforge.runtime.atomic import replacing
 from sonoforge.runtime.cli.main import run as command
+from sonoforge.runtime.errors import SonoforgeError
 from sonoforge.training.classifier.initial_weights import load_backbone
 from sonoforge.training.classifier.network import INFERENCE_BATCH, answer, pixel_views, to_tensor
 from sonoforge.training.classifier.scan_views import Box, crop_around, crop_without, cut, lesion_box
 from sonoforge.training.classifier.settings import BUDGETS, ClassifierSettings
 from sonoforge.training.classifier.training import ClassifierJob, train_classifier
+from sonoforge.training.crossval.balancing import GeneratorJob, draw_untrained
 from sonoforge.training.crossval.folds import predictions_of
 from sonoforge.training.data.cache import ImageCache, default_folder
 from sonoforge.training.data.labelled_images import HALF, LabelledImages
@@ -57,7 +61,9 @@ from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import check_sealed, make_plan
 from sonoforge.training.evaluation.features import open_features
 from sonoforge.training.gan.generator import load_generator, sample_into
-from sonoforge.training.segmentation.pairs import distort_maps
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.start_from import SHIPPED, refuse_seen_by_start
+from sonoforge.training.segmentation.pairs import clean_maps, distort_maps
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
 from sonoforge.training.statistics.results import LEAVE_ONE_OUT
 
@@ -79,6 +85,8 @@ class Asked(NamedTuple):
     out: Path
     epochs: int
     kimg: float
+    start: str
+    cache: Path
 
 
 class Training(NamedTuple):
@@ -273,6 +281,30 @@ def amplitude(scans: Training, rng: np.random.Generator) -> list[Added]:
     return added
 
 
+def copies_64(scans: Training, rng: np.random.Generator) -> list[Added]:
+    return [scan._replace(grey=at_drawn_sharpness(scan.grey)) for scan in copies(scans, rng)]
+
+
+def flow(scans: Training, rng: np.random.Generator) -> list[Added]:
+    """Draw by the start as it is, as many of each class as real scans drawn at random; those without an outline go."""
+    real = as_images(copies(scans, rng), scans.classes)
+    settings = GanSettings(recipe="flow", preset="latent", masks=True, start_from=scans.asked.start)
+    counts = {label: count for label, count in enumerate(real.counts.tolist()) if count}
+    own = draw_untrained(counts, real, GeneratorJob(settings, scans.seed, "cpu", scans.folder))
+    assert own.masks is not None
+    drawn = zip(own.pixels[..., 0], clean_maps(np.uint8(own.masks(DRAWN_SIDE) >= HALF)), own.labels, strict=True)
+    return [Added(grey, cut(255 * mask, None, SIDE), int(label)) for grey, mask, label in drawn if mask.any()]
+
+
+def refuse_seen(collection: Path, asked: Asked) -> None:
+    """Refuse a start that was trained on scans of the collection left out."""
+    source = ImageSource((str(collection),), 0, 0, asked.cache, budget(asked.epochs).preprocessing)
+    try:
+        refuse_seen_by_start(asked.start, load_images(source), asked.cache)
+    except SonoforgeError as error:
+        raise SystemExit(str(error)) from None
+
+
 def moments(maps: Tensor) -> tuple[Tensor, Tensor]:
     return maps.mean((2, 3), keepdim=True), maps.std((2, 3), keepdim=True) + 1e-4
 
@@ -348,7 +380,9 @@ ARMS: dict[str, Callable[[Training, np.random.Generator], list[Added]] | None] =
     "amplitude": amplitude,
     "style": style,
     "drawn-few": drawn_few,
-    "pairs": pairs,  # last, as an arm's place is part of its random numbers
+    "pairs": pairs,
+    "flow": flow,
+    "copies-64": copies_64,  # new ones last, as an arm's place is part of its random numbers
 }
 
 
@@ -390,6 +424,8 @@ def answers(cache: ImageCache, plan: SplitPlan, fold: int, arm: str, asked: Aske
         folder = asked.out / f"without-{name}"
         folder.mkdir(exist_ok=True)
         rng = np.random.default_rng([plan.seed, list(ARMS).index(arm)])
+        if arm == "flow":
+            refuse_seen(cache.dataset.collections[name], asked)
         scans = make(lesions(images, folder, plan.seed, asked), rng)
         write_sheet(folder / f"{arm}-seed{plan.seed}.png", scans)
         added = as_images(scans, images.classes)
@@ -446,12 +482,13 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1", help="default: %(default)s")
     parser.add_argument("--epochs", type=int, default=8, help="default: %(default)s")
     parser.add_argument("--kimg", type=float, default=24, help="of each generator (default: %(default)s)")
+    parser.add_argument("--start", default=SHIPPED, help="run or bundle that `flow` is drawn by (default: %(default)s)")
     parser.add_argument("--cache", type=Path, default=default_folder(), help="of decoded images")
     parser.add_argument("--out", required=True, type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
     given.out.mkdir(parents=True, exist_ok=True)
-    asked = Asked(given.features, given.backbone, given.out, given.epochs, given.kimg)
+    asked = Asked(given.features, given.backbone, given.out, given.epochs, given.kimg, given.start, given.cache)
     source = ImageSource(tuple(given.data), 0, 0, given.cache, budget(given.epochs).preprocessing)
     cache = load_images(source)
     names, kept = list(cache.dataset.collections), list[tuple[Predictions, NDArray[np.float64]]]()
