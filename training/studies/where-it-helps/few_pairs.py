@@ -8,7 +8,7 @@ those of the first patients in an order drawn for each seed (so that 25 are a su
 tested on all images of other collections.  ``cases.csv`` in FOLDER has every score, for `sonoforge segment --from`;
 what is done is kept, and the same command goes on.
 
-With ``--start``, a bundle or a run, or ``shipped``, the generator is a flow that goes on from there, told no classes
+With ``--start``, a bundle or a run, or ``shipped``, the generator is a flow that goes on from there
 (``--recipe flow:latent``); it draws into the distorted maps as SPADE does.  It must have seen none of the collections.
 """
 
@@ -32,10 +32,8 @@ from sonoforge.training.data.load import ImageSource
 from sonoforge.training.data.split_plan import FILE, SplitPlan
 from sonoforge.training.data.splits import scan_groups
 from sonoforge.training.devices import find_device, one_thread
-from sonoforge.training.gan.generator import maps_drawn_into
 from sonoforge.training.gan.options import GanSettings
 from sonoforge.training.gan.start_from import refuse_seen_by_start
-from sonoforge.training.segmentation import generating
 from sonoforge.training.segmentation.experiment import (
     FoldTask,
     LabelledSet,
@@ -61,7 +59,7 @@ from sonoforge.training.statistics.results import Record
 FOLDS = 2
 SIDE, STEPS, WIDTH = 64, 300, 16
 GENERATOR = GanSettings(kimg=3.0, batch=16, width=16, precision="bf16")
-FLOW = GanSettings(kimg=3.0, conditioning="none", precision="bf16")
+FLOW = GanSettings(kimg=3.0, precision="bf16")
 FEATURES = "mobilenetv2-imagenet"
 
 
@@ -150,7 +148,6 @@ def main() -> None:
             refuse_seen_by_start(asked.start, images.cache, asked.cache)
         except SonoforgeError as error:
             raise SystemExit(str(error)) from None
-    generating.structures_drawn_into = maps_drawn_into  # a flow is given the distorted maps, too
     asked.out.mkdir(parents=True, exist_ok=True)
     keep_plan(asked.out / FILE, plan)
     scores: list[CaseScore] = []

@@ -62,7 +62,7 @@ from sonoforge.training.data.splits import check_sealed, make_plan
 from sonoforge.training.evaluation.features import open_features
 from sonoforge.training.gan.generator import load_generator, sample_into
 from sonoforge.training.gan.options import GanSettings
-from sonoforge.training.gan.start_from import SHIPPED, refuse_seen_by_start
+from sonoforge.training.gan.start_from import refuse_seen_by_start
 from sonoforge.training.segmentation.pairs import clean_maps, distort_maps
 from sonoforge.training.statistics.predictions import Predictions, write_predictions
 from sonoforge.training.statistics.results import LEAVE_ONE_OUT
@@ -482,7 +482,9 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1", help="default: %(default)s")
     parser.add_argument("--epochs", type=int, default=8, help="default: %(default)s")
     parser.add_argument("--kimg", type=float, default=24, help="of each generator (default: %(default)s)")
-    parser.add_argument("--start", default=SHIPPED, help="run or bundle that `flow` is drawn by (default: %(default)s)")
+    parser.add_argument(
+        "--start", default="shipped", help="run or bundle that `flow` is drawn by (default: %(default)s)"
+    )
     parser.add_argument("--cache", type=Path, default=default_folder(), help="of decoded images")
     parser.add_argument("--out", required=True, type=Path)
     given = parser.parse_args()
