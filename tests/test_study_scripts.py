@@ -49,7 +49,7 @@ from sonoforge.training.data.pixels import to_pixels
 from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import FOLDS
 from sonoforge.training.gan import checkpoint as gan_checkpoint
-from sonoforge.training.gan.generator import load_generator, maps_drawn_into, sample, sample_latent
+from sonoforge.training.gan.generator import load_generator, sample, sample_latent
 from sonoforge.training.phantom import CLASSES
 from sonoforge.training.phantom.dataset import generate_phantom
 from sonoforge.training.pretrained import import_torchvision
@@ -353,15 +353,9 @@ def test_study(run: Run, data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(find_spec("monai") is None, reason="monai is not installed")
 def test_few_pairs(
-    load: Callable[[str], ModuleType],
-    run: Run,
-    data: Path,
-    weights: tuple[Path, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    load: Callable[[str], ModuleType], run: Run, data: Path, weights: tuple[Path, Path], tmp_path: Path
 ) -> None:
     study = load("where-it-helps/few_pairs")
-    monkeypatch.setattr(study.generating, "structures_drawn_into", maps_drawn_into)  # which the script changes
     small = {"SIDE": 32, "STEPS": 2, "WIDTH": 4}
     small["GENERATOR"] = dataclasses.replace(study.GENERATOR, kimg=0.008, batch=4, width=2)
     small["FLOW"] = dataclasses.replace(study.FLOW, kimg=0.004)

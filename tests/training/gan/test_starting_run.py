@@ -92,6 +92,13 @@ def test_the_runs_that_a_run_started_from_are_looked_at_too(run: str, theirs: Pa
         check(second, ours, tmp_path / "cache")
 
 
+def test_a_run_that_started_from_the_shipped_generator_is_followed_to_it(ours: Path, tmp_path: Path) -> None:
+    between = phantoms(tmp_path / "between", 24, 7)
+    options = words("--recipe flow --preset latent --steps 1 --set gan.metrics=none --set gan.start_from=shipped")
+    own = succeed("gan", "train", "--data", between, *options, "--out", tmp_path / "runs").json["run"]
+    check(own, ours, tmp_path / "cache")
+
+
 def test_a_run_whose_images_are_gone_is_refused(theirs: Path, tmp_path: Path) -> None:
     elsewhere = phantoms(tmp_path / "elsewhere", 24, 8)
     options = [*GAN, "--class", "benign", "--steps", "2", "--set", "gan.metrics=none", "--out", tmp_path / "runs"]
