@@ -2,9 +2,9 @@
 
     python training/studies/where-it-helps/run.py DATA WEIGHTS --rows 2,1 --out FOLDER
 
-DATA holds the folders BUSI, BUS-BRA and BrEaST, WEIGHTS torchvision's ``mobilenet_v2*.safetensors`` and
-``squeezenet1_1*.safetensors``.  What is done is kept in FOLDER, and the same command goes on, over days; ``--list``
-prints the commands, to be run side by side or elsewhere.
+DATA holds the folders BUSI, BUS-BRA, BrEaST and, for row 6, BUS-UC; WEIGHTS holds torchvision's
+``mobilenet_v2*.safetensors`` and ``squeezenet1_1*.safetensors``.  What is done is kept in FOLDER, and the same command
+goes on, over days; ``--list`` prints the commands, to be run side by side or elsewhere.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ LEFT_OUT = {
     "1": (("BUSI",), "none,drawn,drawn-few,windows,pasted", "0,1,2"),
     "2": (HOMES, "none,copies,pairs", "0,1"),
     "4": (HOMES, "none,copies,amplitude,style", "0,1"),
+    "6": (("BUSI",), "none,copies,copies-64,flow", "0,1,2"),
 }
 """Collections that are left out, arms and seeds, by row."""
 STAGED = ("BUS-BRA", "BUSI")
@@ -57,7 +58,7 @@ def in_features(data: Path, weights: Path, out: Path) -> Iterator[list[str]]:
 
 
 def left_out(data: Path, weights: Path, out: Path, row: str) -> Iterator[list[str]]:
-    """Rows 1, 2 and 4: scans added to the training of a network that answers a collection it has not seen."""
+    """Rows 1, 2, 4 and 6: scans added to the training of a network that answers a collection it has not seen."""
     names, arms, seeds = LEFT_OUT[row]
     asked = {
         "arms": arms,
@@ -67,7 +68,8 @@ def left_out(data: Path, weights: Path, out: Path, row: str) -> Iterator[list[st
         "epochs": 4,
         "out": out / f"left-out-{row}",
     }
-    folders = [str(folder_of(data, home)) for home in HOMES]
+    homes = (*HOMES, "BUS-UC") if row == "6" else HOMES
+    folders = [str(folder_of(data, home)) for home in homes]
     yield [str(HERE / "left_out_scanners.py"), *folders, *(f"--leave-out={name}" for name in names), *flags(asked)]
 
 
@@ -88,6 +90,7 @@ ROWS: dict[str, Callable[[Path, Path, Path], Iterator[list[str]]]] = {
     "3": in_features,
     "4": functools.partial(left_out, row="4"),
     "5": stages,
+    "6": functools.partial(left_out, row="6"),
 }
 
 
