@@ -328,6 +328,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._send(200, METRICS_TYPE, self.server.figures().encode(), {})
         elif name == "classify":
             self._refuse(405, "method", "use POST with an image as the body")
+        elif content is not None and name == AUTHORITY:
+            self._send(200, "application/x-x509-ca-cert", content, {})
         elif content is None:
             self._refuse(404, "not_found", "no such address; / is the page")
         else:
