@@ -37,11 +37,11 @@ def main() -> None:
     sets = read_own_images(EvaluationInput(real=asked.run, count=asked.count, seed=asked.seed))
     drawn = sets.fake.pixels
     if asked.drawn is not None:
-        shares = asked.count / len(sets.trained) * np.array(list(sets.trained.class_counts.values()))
-        numbers = zip(sets.trained.class_counts, np.rint(shares).astype(int).tolist(), strict=True)
-        drawn = np.concatenate([Generator(asked.drawn).generate(own, class_name=name) for name, own in numbers])[
-            ..., :1
-        ]
+        counts = sets.trained.class_counts or {"": len(sets.trained)}
+        numbers = [(name, round(asked.count * own / len(sets.trained))) for name, own in counts.items()]
+        generator = Generator(asked.drawn)
+        parts = [generator.generate(own, class_name=name) for name, own in numbers]
+        drawn = np.concatenate(parts)[..., : generator.manifest.image_channels]
     training = grey_pictures(sets.trained.pixels)
     compared = {
         "drawings": grey_pictures(drawn),
