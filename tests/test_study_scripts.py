@@ -50,6 +50,8 @@ from sonoforge.training.data.split_plan import SplitPlan
 from sonoforge.training.data.splits import FOLDS
 from sonoforge.training.gan import checkpoint as gan_checkpoint
 from sonoforge.training.gan.generator import load_generator, sample, sample_latent
+from sonoforge.training.gan.options import GanSettings
+from sonoforge.training.gan.training_set import read_training_set
 from sonoforge.training.phantom import CLASSES
 from sonoforge.training.phantom.dataset import generate_phantom
 from sonoforge.training.pretrained import import_torchvision
@@ -204,6 +206,10 @@ def test_autoencoder(run: Run, weights: tuple[Path, Path], tmp_path: Path) -> No
         save(tmp_path / f"data/{'ab'[seed % 2]}/{seed}.png", draw_scan(seed, 64))
     given = "--data", tmp_path / "data", "--features", weights[1], "--image-size", 32, "--held-out", 0
     run("generators/autoencoder", tmp_path / "coder", *given, "--steps", 4, BATCH=2)
+    scans = read_training_set((str(given[1]),), GanSettings(recipe="flow", image_size=32)).pixels[..., :1]
+    maps = load_generator(tmp_path / "coder").encode(torch.from_numpy(scans).permute(0, 3, 1, 2) / 127.5 - 1)
+    assert torch.allclose(maps.mean((0, 2, 3)), torch.zeros(4), atol=1e-3)
+    assert torch.allclose(maps.std((0, 2, 3)), torch.ones(4), atol=1e-3)
     options = shlex.split(
         "--recipe flow --preset latent --set gan.batch=2 --set gan.metrics=none --image-size 32 --steps 2"
     )

@@ -79,7 +79,8 @@ def train(
             own = {key.removeprefix(f"{name}."): value for key, value in saved.items() if key.startswith(f"{name}.")}
             network.load_state_dict(own, strict=name == "coder")
     learned = [weight for weight in judge.parameters() if weight.requires_grad]
-    own_adam = torch.optim.Adam(coder.requires_grad_(True).parameters(), RATE, betas=(0.9, 0.99), fused=True)
+    both = [*coder.encoder.parameters(), *coder.decoder.parameters()]
+    own_adam = torch.optim.Adam(both, RATE, betas=(0.9, 0.99), fused=True)
     its_adam = torch.optim.Adam(learned, RATE, betas=(0.0, 0.99), fused=True)
     average, chance = copy.deepcopy(coder), torch.Generator().manual_seed(first)
     saved_at = time.monotonic()
