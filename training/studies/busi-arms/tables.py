@@ -26,7 +26,6 @@ def arms() -> str:
     for title, file, seeds in (
         ("A small DCGAN on BUSI", "arms-dcgan-64.csv.gz", SEEDS),
         ("A quick generator on BUSI", "arms-projected-64.csv.gz", SEEDS[:1]),
-        ("A flow that started from ultrasound", "arms-flow-64.csv.gz", SEEDS),
     ):
         found = accuracies(ANSWERS[file])
         names = [arm for arm in dict.fromkeys(arm for arm, _, _ in found) if "@" not in arm]
