@@ -27,8 +27,9 @@ LEFT_OUT = {
     "2": (HOMES, "none,copies,pairs", "0,1"),
     "4": (HOMES, "none,copies,amplitude,style", "0,1"),
     "6": (("BUSI",), "none,copies,copies-64,flow", "0,1,2"),
+    "6-BUS-BRA": (("BUS-BRA",), "none,copies,copies-64,flow", "0,1,2"),
 }
-"""Collections that are left out, arms and seeds, by row; row 6 leaves out another with a start of its own."""
+"""Collections that are left out, arms and seeds, by row, and by the collection that a start of its own has not seen."""
 WITHOUT = "BUS-BRA"
 PROGRAM = ("-m", "sonoforge.runtime.cli.main")
 STAGED = ("BUS-BRA", "BUSI")
@@ -59,21 +60,19 @@ def in_features(data: Path, weights: Path, out: Path) -> Iterator[list[str]]:
             yield [str(HERE / "generated_features.py"), *folders, *flags(asked), *again]
 
 
-def left_out(data: Path, weights: Path, out: Path, row: str, start: Path | None = None) -> Iterator[list[str]]:
+def left_out(data: Path, weights: Path, out: Path, row: str, start: str = "shipped") -> Iterator[list[str]]:
     """Rows 1, 2, 4 and 6: scans added to the training of a network that answers a collection it has not seen."""
     names, arms, seeds = LEFT_OUT[row]
-    if start:
-        names = (WITHOUT,)
     asked = {
         "arms": arms,
         "seeds": seeds,
         "backbone": file_of(weights, "mobilenet_v2"),
         "features": file_of(weights, "squeezenet1_1"),
         "epochs": 4,
-        "out": out / f"left-out-{row}{f'-{WITHOUT}' if start else ''}",
-        **({"start": start} if start else {}),
+        "start": start,
+        "out": out / f"left-out-{row}",
     }
-    homes = (*HOMES, "BUS-UC") if row == "6" else HOMES
+    homes = (*HOMES, "BUS-UC") if "flow" in arms else HOMES
     folders = [str(folder_of(data, home)) for home in homes]
     yield [str(HERE / "left_out_scanners.py"), *folders, *(f"--leave-out={name}" for name in names), *flags(asked)]
 
@@ -83,24 +82,27 @@ def from_starts(data: Path, weights: Path, out: Path) -> Iterator[list[str]]:
     yield from left_out(data, weights, out, "6")
     features, made = file_of(weights, "squeezenet1_1"), out / f"without-{WITHOUT}"
     others = [f"--data={folder_of(data, name)}" for name in (*HOMES, "BUS-UC") if name != WITHOUT]
-    coder = [str(HERE.parent / "generators/autoencoder.py"), str(made / "coder"), *others, "--steps=4000"]
-    yield [*coder, f"--features={features}"]
-    steps = (("latent", "coder", "kimg=500"), ("polish", "latent", "steps=1000"))
-    for preset, start, length in steps:
-        settings = {"start_from": newest(made / start), "masks": "true", "precision": "bf16", "held_out": 0.1}
-        if preset == "latent":
-            settings |= {"guidance": 0, "schedule": "linear-decay"}
-        else:
-            settings["features"] = features
-        given = [f"--set=gan.{name}={value}" for name, value in settings.items()]
-        train = [*PROGRAM, "gan", "train", "--recipe=flow", f"--preset={preset}", f"--{length}", *others, *given]
-        again = ["--resume"] if any(made.glob(f"{preset}/0*")) else []
-        yield [*train, f"--out={made / preset}", *again]
-    yield from left_out(data, weights, out, "6", newest(made / "polish"))
-    for home, start in (("BUSI", "shipped"), (WITHOUT, newest(made / "polish"))):
+    coder = [str(HERE.parent / "generators/autoencoder.py"), str(made / "coder"), *others]
+    yield [*coder, f"--features={features}", "--steps=4000"]
+    shared = ["--set=gan.masks=true", "--set=gan.precision=bf16", "--set=gan.held_out=0.1", *others]
+    for preset, start, own in (
+        ("latent", "coder", ["--kimg=500", "--set=gan.guidance=0", "--set=gan.schedule=linear-decay"]),
+        ("polish", "latent", ["--steps=1000", f"--set=gan.features={features}"]),
+    ):
+        train = [*PROGRAM, "gan", "train", "--recipe=flow", f"--preset={preset}", f"--out={made / preset}"]
+        again = ["--resume"] if newest(made / preset) != made / preset else []
+        yield [*train, f"--set=gan.start_from={newest(made / start)}", *own, *shared, *again]
+    polished = str(newest(made / "polish"))
+    yield from left_out(data, weights, out, f"6-{WITHOUT}", polished)
+    for home, begun in (("BUSI", "shipped"), (WITHOUT, polished)):
         asked = {
-            **{"recipe": "flow:latent", "start": start, "pairs": 25, "arms": "real,augmented,both-augmented"},
-            **{"seeds": 10, "weights": file_of(weights, "mobilenet_v2"), "out": out / f"flow-{home}-25"},
+            "recipe": "flow:latent",
+            "start": begun,
+            "pairs": 25,
+            "arms": "real,augmented,both-augmented",
+            "seeds": 10,
+            "weights": file_of(weights, "mobilenet_v2"),
+            "out": out / f"flow-{home}-25",
         }
         yield [str(HERE / "few_pairs.py"), str(folder_of(data, home)), *flags(asked)]
 

@@ -171,9 +171,9 @@ def few_pairs(prefix: str, title: str) -> Part:
                 placebos = [f"{by_arm[name]['dice']['value']:.3f}" for name in ("real", "augmented")]
                 seeds = ", ".join(f"{value:+.3f}" for value in by_seed)
                 tries.append((f"`{arm}`, {pairs} pairs of {home}, tested on {elsewhere or home}", found))
-                if prefix == "pairs-" and (home, pairs, elsewhere) in SECOND_LOOK:
-                    wider = with_seeds(row[f"against_{best}"], by_seed, SECOND_LEVEL)
-                    again.append([home, pairs, elsewhere, len(by_seed), change(wider)])
+                if (home, pairs, elsewhere) in SECOND_LOOK:
+                    later = with_seeds(row[f"against_{best}"], by_seed, SECOND_LEVEL)
+                    again.append([home, pairs, elsewhere, len(by_seed), change(later)])
                 rows.append([home, pairs, elsewhere or home, *placebos, f"`{arm}`", change(found), seeds])
     heading = [
         "trained on",
@@ -186,8 +186,8 @@ def few_pairs(prefix: str, title: str) -> Part:
         "by seed",
     ]
     of = ["trained on", "pairs", "tested on", "seeds", f"change, {100 * SECOND_LEVEL:.0f} % interval"]
-    later = f" The second look:\n\n{table(of, again)}" if again else "\n"
-    text = f"{title}\n\n{answers(*(path.name for path in files))}\n{table(heading, rows)}\nFigures are Dice.{later}"
+    second = f" The second look:\n\n{table(of, again)}" if again else "\n"
+    text = f"{title}\n\n{answers(*(path.name for path in files))}\n{table(heading, rows)}\nFigures are Dice.{second}"
     return text, tries
 
 
