@@ -56,7 +56,6 @@ AUTHORITY = "sonoforge.crt"
 """Path of the certificate for a phone to trust, over https."""
 
 _TYPES = json.loads(Path(__file__).with_name("content_types.json").read_text(encoding="utf-8"))
-_TYPES[f".{AUTHORITY.rpartition('.')[2]}"] = "application/x-x509-ca-cert"  # which the app lacks
 SECONDS = 30.0
 """Seconds for a request, plus one for each `_SLOWEST` bytes of its body."""
 _SLOWEST = 200_000
@@ -329,6 +328,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._send(200, METRICS_TYPE, self.server.figures().encode(), {})
         elif name == "classify":
             self._refuse(405, "method", "use POST with an image as the body")
+        elif content is not None and name == AUTHORITY:
+            self._send(200, "application/x-x509-ca-cert", content, {})
         elif content is None:
             self._refuse(404, "not_found", "no such address; / is the page")
         else:
