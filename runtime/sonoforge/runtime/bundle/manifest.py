@@ -27,8 +27,8 @@ DIGEST = "digest"
 
 SHIPPED_DIGESTS = {
     "mobilenetv2-breast-ultrasound 1.0.0": "dbc8f8dca6297d15ece8442638584abfecdc50a13d34f444c3b961c9d04b8ce8",
-    "sonoforge-flow-bus-uc+breast+bus-bra step-500": (
-        "6bbb562d2303604559c86f803ba5259c0bc8ae664e1772b4eaaa62d1dd570858"
+    "sonoforge-flow-bus-uc+breast+bus-bra step-1000": (
+        "59b24d5c485010a092f7243c65ffae052745094019dce98d21c0aaf2a2c638cd"
     ),
 }
 """The `DIGEST` of each shipped bundle by name and version, so that an edited copy is not taken for it."""
