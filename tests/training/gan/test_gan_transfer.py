@@ -297,20 +297,24 @@ def test_a_training_starts_from_one_of_other_classes(tmp_path: Path, squeezenet_
 # A flow that draws images, or images with masks, and has classes or not.
 
 
-def _flow(side: int = 16, classes: int = 0, masks: int = 0, seed: int = 0) -> flow.Generator:
-    network = flow.Generator(side, 1 + masks, classes, masks, width=8)
+def _flow(side: int = 16, classes: int = 0, masks: int = 0, seed: int = 0, depth: int = 0) -> flow.Generator:
+    network = flow.Generator(side, 1 + masks, classes, masks, width=8, depth=depth)
     chance = torch.Generator().manual_seed(seed)
     for weight in network.parameters():  # none is 0, unlike those of a new network
         nn.init.normal_(weight, 0, 0.1, generator=chance)
     return network.eval()
 
 
-@pytest.mark.parametrize(("only", "rows"), [("malignant", [2]), ("cyst", [0, 1, 2])])
+@pytest.mark.parametrize(
+    ("only", "rows", "depth"), [("malignant", [2], 0), ("cyst", [0, 1, 2], 0), ("cyst", [0, 1, 2], 4)]
+)
 @torch.no_grad()
-def test_a_flow_goes_on_with_one_class_and_without_masks_as_it_drew_before(only: str, rows: list[int]) -> None:
-    theirs, ours = _flow(64, 3, 1), _flow(64, seed=1)
-    start = StartingWeights("there", "flow", theirs.state_dict(), {}, NAMES, 1, 64)
-    options = {"classes": 0, "channels": 1, "image_size": 64}
+def test_a_flow_goes_on_with_one_class_and_without_masks_as_it_drew_before(
+    only: str, rows: list[int], depth: int
+) -> None:
+    theirs, ours = _flow(64, 3, 1, depth=depth), _flow(64, seed=1, depth=depth)
+    start = StartingWeights("there", "flow", theirs.state_dict(), {}, NAMES, 1)
+    options = {"classes": 0, "channels": 1, "image_size": 64, "depth": depth}
     transfer_weights(suited(start, options, (), only), ours, flow.NoDiscriminator())
     assert theirs.embedding is not None
     theirs.embedding.weight.copy_(theirs.embedding.weight[rows].mean(0).expand(3, -1))

@@ -31,7 +31,6 @@ from sonoforge.training.gan.training import open_pretrained
 from sonoforge.training.gan.training_set import TrainingSet, hold_out, read_training_set
 
 RATE, BATCH, NOISE = 0.001, 16, 0.05  # of Adam; images a step; of the maps, so that near ones look alike
-DRAWINGS = 4000  # on which the decoder is judged when it is polished
 PERCEPTUAL, ADVERSARIAL, SMALL = 0.3, 0.05, 0.001  # weights beside the absolute difference; of the maps' squares
 
 

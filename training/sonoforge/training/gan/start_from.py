@@ -57,7 +57,6 @@ class StartingWeights(NamedTuple):
     discriminator: State
     classes: tuple[str, ...] = ()  # by label, of conditional networks
     masks: int = 0  # number of the channels that are masks
-    image_size: int = 0
 
 
 def read_starting_weights(choice: str) -> StartingWeights:
@@ -81,8 +80,7 @@ def read_starting_weights(choice: str) -> StartingWeights:
     digest = hashlib.sha256((path / gan_checkpoint.DESCRIPTION).read_bytes()).hexdigest()[:16]
     name = f"{path.resolve().parent.parent.name}/{path.name} (sha256 {digest})"
     masks = about.generator_options["channels"] - about.image_channels
-    size = about.generator_options["image_size"]
-    return StartingWeights(name, about.architecture, generator, discriminator, tuple(about.classes), masks, size)
+    return StartingWeights(name, about.architecture, generator, discriminator, tuple(about.classes), masks)
 
 
 def open_start(choice: str) -> Bundle[GeneratorManifest] | None:
@@ -118,7 +116,7 @@ def _read_bundle(bundle: Bundle[GeneratorManifest]) -> StartingWeights:
     named = f"{'shipped ' if bundle.is_shipped else ''}bundle {about.title}"
     name = f"{named} (sha256 {hashlib.sha256(content).hexdigest()[:16]})"
     architecture = RECIPES[split_preset(about.recipe)[0]].architecture
-    return StartingWeights(name, architecture, generator, {}, about.classes, masks, about.image_size)
+    return StartingWeights(name, architecture, generator, {}, about.classes, masks)
 
 
 def check_transfer(weights: StartingWeights, architecture: str, networks: tuple[nn.Module, nn.Module]) -> None:
@@ -282,8 +280,9 @@ def suited(weights: StartingWeights, options: Mapping[str, Any], classes: Sequen
         rows = state.pop("embedding.weight")
         found = [weights.classes.index(only)] if only in weights.classes else [*range(len(rows))]
         state[bias] = state[bias] + rows[found].mean(0)
-    if weights.masks and not options.get("masks") and options["image_size"] == weights.image_size:
-        kept = slice(options.get("depth") or options["channels"] * (options["image_size"] // flow.SIDE) ** 2)
+    if weights.masks and not options.get("masks"):
+        own = options["channels"]
+        kept = slice(options.get("depth") or len(state["last.bias"]) * own // (own + weights.masks))
         state["first.weight"] = state["first.weight"][:, kept]
         state |= {name: state[name][kept] for name in ("last.weight", "last.bias")}
         of_image, of_mask, varying, _ = state["time.0.weight"].chunk(4, 1)
