@@ -158,7 +158,7 @@ def test_a_flow_keeps_the_discriminator_of_its_autoencoder_which_then_polishes_t
     judge = projected.Discriminator(projected.DiscriminatorSettings(SIDE, 1, 1, view=128), FrozenMaps(features))
     projected.initialise(judge, torch.Generator().manual_seed(3))
     kept = {name: value for name, value in judge.state_dict().items() if "frozen" not in name}
-    start = StartingWeights("there", "flow", network.state_dict(), kept, images.classes, 2 if masks else 0, SIDE)
+    start = StartingWeights("there", "flow", network.state_dict(), kept, images.classes, 2 if masks else 0)
     settings = _settings("flow", features, preset="latent", masks=masks, start_from="there", steps=3, tick_steps=2)
     first = _train(images, settings, tmp_path / "flow", features, start)
     stored = load_file(first / "discriminator.safetensors")
