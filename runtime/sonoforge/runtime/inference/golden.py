@@ -78,13 +78,7 @@ def verify(path: str = "", trust: bool = False, key: str = "") -> dict[str, Any]
             "model": bundle.manifest.identity,
             "provider": CPU,
             "formats": formats,
-            "versions": {
-                "python": platform.python_version(),
-                "numpy": np.__version__,
-                "onnxruntime": onnxruntime.__version__,
-                "pillow": PIL.__version__,
-                "platform": platform.platform(),
-            },
+            "versions": _versions(),
         }
     except SonoforgeError as error:
         if "files" not in result and not isinstance(error, DamagedBundleError):  # nothing there, or no bundle at all
@@ -104,6 +98,16 @@ def _who_states(bundle: Bundle[Manifest], key: str) -> str:
         return bundle.manifest.origin
     known = f", which is {bundle.manifest.origin}" if bundle.manifest.origin else ""
     return f"as stated by {bundle.manifest.title}{known}: nothing here proves them; --key asks who signed them"
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "pillow": PIL.__version__,
+        "platform": platform.platform(),
+    }
 
 
 def _check_classifier(bundle: Bundle[Any], trust: bool) -> Checked:

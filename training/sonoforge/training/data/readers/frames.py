@@ -34,8 +34,7 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
     """List the slices and frames in the order of the data set."""
     dataset = read_dataset(folder, fewest_classes=1, also=(*_VOLUMES, *file_kinds.FILM_SUFFIXES))
     window, names = volumes.level_window(settings), short_names(item.path for item in dataset.items)
-    paths = [item.path for item in dataset.items]
-    bases = {path: next((path[: -len(end)] for end in _VOLUMES if path.lower().endswith(end)), path) for path in paths}
+    bases = {item.path: _base(item.path) for item in dataset.items}
     # Reversed: of several with one name, the first counts.
     files = {base: path for path, base in reversed(bases.items()) if base != path}
     maps = {files[image]: path for base, path in files.items() if (image := _image_of(base)) in files}
@@ -58,6 +57,11 @@ def plan(folder: Path, settings: ImportSettings) -> list[PlannedPicture]:
         else:
             planned += _frames(dataset, item, f"{class_name}/{name}", group, facts)
     return planned
+
+
+def _base(path: str) -> str:
+    """Return a volume's path without its suffix, and any other unchanged."""
+    return next((path[: -len(end)] for end in _VOLUMES if path.lower().endswith(end)), path)
 
 
 def _image_of(base: str) -> str:
