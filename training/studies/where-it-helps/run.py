@@ -31,6 +31,7 @@ LEFT_OUT = {
 }
 """Collections that are left out, arms and seeds, by row, and by the collection that a start of its own has not seen."""
 WITHOUT = "BUS-BRA"
+AS_MEASURED = ("guidance=0", "schedule=linear-decay", "ema_half_life=20000")  # of the flow that has not seen it
 PROGRAM = ("-m", "sonoforge.runtime.cli.main")
 STAGED = ("BUS-BRA", "BUSI")
 
@@ -86,7 +87,7 @@ def from_starts(data: Path, weights: Path, out: Path) -> Iterator[list[str]]:
     yield [*coder, f"--features={features}", "--steps=4000"]
     shared = ["--set=gan.masks=true", "--set=gan.precision=bf16", "--set=gan.held_out=0.1", *others]
     for preset, start, own in (
-        ("latent", "coder", ["--kimg=500", "--set=gan.guidance=0", "--set=gan.schedule=linear-decay"]),
+        ("latent", "coder", ["--kimg=500", *(f"--set=gan.{own}" for own in AS_MEASURED)]),
         ("polish", "latent", ["--steps=1000", f"--set=gan.features={features}"]),
     ):
         train = [*PROGRAM, "gan", "train", "--recipe=flow", f"--preset={preset}", f"--out={made / preset}"]
